@@ -1,0 +1,1 @@
+"""The demonstration on a throw-away engine and registry."""

@@ -1,0 +1,1 @@
+"""Asking the Docker Engine behind the gateway."""

@@ -1,0 +1,1 @@
+"""Which image is it really: registries, digests, the image list."""

@@ -1,0 +1,1 @@
+"""BPF: the library, the objects, the events, the guard."""

@@ -1,0 +1,1 @@
+"""What is allowed: the policy document and the decisions. Pure."""
