@@ -91,7 +91,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container as the engine knows it. ``image_id`` is what really runs; ``image_name`` is only the client's text."""
+    """A container as the engine knows it. ``image_id`` is what runs; ``image_name`` is only the client's text."""
 
     id: str
     image_id: str

@@ -1,0 +1,126 @@
+"""The decisions: pure functions of one policy generation, the client and the operation.
+
+Order of the questions, first answer wins: is the policy on; can the client be placed; may its image use the
+socket; may this command be sent. What a request body asks for is judged by ``policy.create``.
+
+Never: I/O, a clock, a cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sockwarden.dockerapi import texts
+from sockwarden.dockerapi.commands import ALWAYS
+from sockwarden.dockerapi.reference import InvalidReference, parse_reference
+from sockwarden.model import (
+    Client,
+    Container,
+    ContainerClient,
+    HostClient,
+    ImageAnswer,
+    Mode,
+    Rule,
+    UnknownClient,
+    Verdict,
+    allow,
+    deny,
+)
+from sockwarden.policy.commandlist import CommandRules
+from sockwarden.policy.document import PolicyDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One version of everything that decides. A request belongs to the generation in which it began."""
+
+    number: int
+    document: PolicyDocument
+    commands: CommandRules
+    mode: Mode
+    enforce_host: bool
+    """Judge host clients by the command list, as if they were containers (clients.host = "enforce")."""
+    walled: bool
+    """A blocking guard rung keeps everybody but the agent from the engine's own socket."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the policy judges anything at all."""
+        return self.document.enabled
+
+
+_POLICY_OFF = allow(Rule.POLICY_OFF)
+_NEGOTIATION = allow(Rule.NEGOTIATION)
+_EXEMPT = allow(Rule.EXEMPT)
+_DEFAULT = allow(Rule.DEFAULT)
+
+
+def decide_client(generation: Generation, client: Client, image: ImageAnswer | None) -> Verdict:
+    """May this client use the socket at all? ``image`` is the image list's answer for a container's image."""
+    if not generation.enabled:
+        return _POLICY_OFF
+    if isinstance(client, HostClient):
+        return _DEFAULT if generation.enforce_host else _EXEMPT
+    if isinstance(client, UnknownClient):
+        return _refuse_unknown(client)
+    if image is None:
+        raise AssertionError("a container's image must be judged before its client")
+    if image.allowed:
+        return allow(Rule.IMAGE_LIST)
+    return deny_image(client.container.image_name, image)
+
+
+def decide_operation(generation: Generation, client: Client, key: str | None, raw_target: str) -> Verdict:
+    """May this client, which may use the socket, send this operation?
+
+    Args:
+        generation: the policy in force.
+        client: who asks.
+        key: the operation's key (dockerapi.routes.operation_key), None for a route that the engine lacks.
+        raw_target: the request-target as sent, which the refusal repeats (docker-semantics A5.2).
+    """
+    if not generation.enabled:
+        return _POLICY_OFF
+    if key in ALWAYS:
+        return _NEGOTIATION
+    if isinstance(client, HostClient) and not generation.enforce_host:
+        return _EXEMPT
+    listed = generation.commands.decide(key)
+    if listed is None:
+        return _DEFAULT
+    return deny(Rule.COMMAND_LIST, texts.command_blocked(raw_target), generation.commands.allowing(key))
+
+
+def deny_image(image_text: str, answer: ImageAnswer) -> Verdict:
+    """Return the refusal of a socket to an image, in Docker Desktop's words."""
+    remedy = f'add "{shown_reference(image_text)}" to dockerSocketMount.imageList.images'
+    if answer.reason:
+        remedy += f" ({answer.reason})"
+    return deny(Rule.IMAGE_LIST, texts.socket_mount_denied(shown_image(image_text)), remedy)
+
+
+def shown_image(text: str) -> str:
+    """Return the canonical name without its tag, as Docker Desktop's refusal shows it."""
+    try:
+        return parse_reference(text).name
+    except InvalidReference:
+        return text
+
+
+def shown_reference(text: str) -> str:
+    """Return the canonical reference with its tag or digest; the text itself where it is none (an image id)."""
+    try:
+        return str(parse_reference(text))
+    except InvalidReference:
+        return text
+
+
+def _refuse_unknown(client: UnknownClient) -> Verdict:
+    if client.rule is Rule.UNKNOWN_CONTAINER:
+        return deny(client.rule, texts.unknown_container(client.reason), "start the container through this engine")
+    return deny(client.rule, texts.identity_unresolved(client.reason), "connect again; see the audit record")
+
+
+def container_of(client: Client) -> Container | None:
+    """Return the client's container, None for a client that is not in a known one."""
+    return client.container if isinstance(client, ContainerClient) else None
