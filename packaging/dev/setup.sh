@@ -5,7 +5,8 @@
 # service, and where a Docker Engine is installed already it replaces nothing of it.
 set -euo pipefail
 
-readonly root=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
+readonly root
 readonly venv=$root/.venv
 readonly stamp=$venv/setup.sha256
 readonly policy_rc=/usr/sbin/policy-rc.d
@@ -117,7 +118,7 @@ install_packages() {
 }
 
 [ "$(id -u)" -eq 0 ] || fail 'this must run as root' "run 'sudo make setup' or log in as root"
-command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
+command -v apt-get >/dev/null ||
 	fail 'this is not a Debian system: there is no apt-get' 'use Debian 12 (the Vagrantfile in this folder brings one)'
 if [ -x /usr/bin/python3 ] && ! /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 	fail "$(/usr/bin/python3 --version) is too old" 'use Debian 12 or later: Python 3.11 is needed'
