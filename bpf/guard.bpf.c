@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * connect() on guarded sockets, one thin program per rung of the ladder. The loader loads only
+ * those of the rung that it tries (agent/sockwarden/kernel/ladder.py), so one kernel's refusal of a
+ * program type costs nothing.
+ *
+ *   fmod_ret, lsm   the connect() fails with EPERM; the connector's identity is kept for accept()
+ *   kprobe          SIGKILL: not a wall, a second thread or io_uring sends its bytes first
+ *   tracepoint      reports. guard_listener (Linux 6.3 and later) knows the object; guard_syscall
+ *                   knows only the caller's text, and neither io_uring nor 32-bit callers pass it
+ */
+#include <linux/ptrace.h>
+#include "decide.h"
+#include <bpf/bpf_tracing.h>
+
+char sw_license[] SEC("license") = "GPL";
+
+/* Both blocking rungs. The connector is remembered under the sock that accept() will hand out. */
+static __always_inline int sw_guard_connect(struct sock *listener, struct sock *accepted,
+					    __u32 source)
+{
+	__u32 socket_class = SW_CLASS_NONE;
+	__u32 verdict = sw_decide(listener, source, &socket_class);
+	__u64 address = (__u64)accepted;
+	struct sw_actor actor = {};
+
+	if (verdict == SW_VERDICT_NONE)
+		return 0; /* not guarded: open */
+	if (sw_enforce(verdict))
+		return -EPERM;
+	if (socket_class == SW_CLASS_PUBLIC) {
+		sw_fill_actor(&actor, (struct task_struct *)bpf_get_current_task());
+		bpf_map_update_elem(&sw_pending, &address, &actor, BPF_ANY);
+	}
+	return 0;
+}
+
+SEC("fmod_ret/security_unix_stream_connect")
+int BPF_PROG(guard_fmod_ret, struct sock *sock, struct sock *other, struct sock *newsk, int ret)
+{
+	if (ret)
+		return ret;
+	return sw_guard_connect(other, newsk, SW_SOURCE_FMOD_RET);
+}
+
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(guard_lsm, struct sock *sock, struct sock *other, struct sock *newsk, int ret)
+{
+	if (ret)
+		return ret;
+	return sw_guard_connect(other, newsk, SW_SOURCE_LSM);
+}
+
+SEC("kprobe/security_unix_stream_connect")
+int BPF_KPROBE(guard_kprobe, struct sock *sock, struct sock *other)
+{
+	__u32 socket_class = SW_CLASS_NONE;
+
+	sw_enforce(sw_decide(other, SW_SOURCE_KPROBE, &socket_class));
+	return 0;
+}
+
+/* accept() gives the sock its socket: from here on fstat() of the accepted descriptor names it. */
+SEC("fentry/security_sock_graft")
+int BPF_PROG(identity_graft, struct sock *sk, struct socket *parent)
+{
+	__u64 address = (__u64)sk;
+	struct sw_actor *actor = bpf_map_lookup_elem(&sw_pending, &address);
+	struct socket_alloc *whole;
+	__u64 inode;
+
+	if (!actor)
+		return 0;
+	whole = (void *)parent - bpf_core_field_offset(struct socket_alloc, socket);
+	inode = BPF_CORE_READ(whole, vfs_inode.i_ino);
+	bpf_map_update_elem(&sw_identity, &inode, actor, BPF_ANY);
+	bpf_map_delete_elem(&sw_pending, &address);
+	return 0;
+}
+
+/* A sock that dies before accept() leaves no entry that a later sock at its address would inherit.
+ */
+SEC("fentry/security_sk_free")
+int BPF_PROG(identity_free, struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	bpf_map_delete_elem(&sw_pending, &address);
+	return 0;
+}
+
+/*
+ * unix_stream_connect() wakes the listener when the connection is queued (net/unix/af_unix.c), and
+ * sock_def_readable() passes this tracepoint (Linux commit 40e0b0908142). Any road to connect()
+ * comes by, with the connector as current task. Every other socket's data passes too, so the two
+ * reads that sort them out come first.
+ */
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(guard_listener, struct sock *sk)
+{
+	__u32 socket_class = SW_CLASS_NONE;
+
+	if (sk->__sk_common.skc_family != SW_AF_UNIX)
+		return 0;
+	if (sk->__sk_common.skc_state != SW_TCP_LISTEN)
+		return 0;
+	sw_decide(sk, SW_SOURCE_LISTENER, &socket_class);
+	return 0;
+}
+
+/* 1 if this connect() cannot matter: the agent's own, or from its own cgroup and mount namespace.
+ */
+static __always_inline int sw_is_surroundings(const struct sw_config *config)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) == config->agent_cgroup_id &&
+	       BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == config->agent_mnt_ns;
+}
+
+/*
+ * Names do not decide: whatever text a process outside the agent's surroundings writes is reported,
+ * and user space finds the object. Unreadable memory makes the syscall itself fail later, or is
+ * being swapped by another thread: counted, and the record goes out with an empty path.
+ */
+SEC("tracepoint/syscalls/sys_enter_connect")
+int guard_syscall(struct sw_enter_connect *context)
+{
+	struct sw_config *config = sw_get_config();
+	const char *address = (const char *)context->address;
+	__u64 size = context->address_bytes;
+	struct sw_connect_event *event;
+	__u16 family = 0;
+	char first = 0;
+
+	if (!config)
+		return 0;
+	if (bpf_probe_read_user(&family, sizeof(family), address) || family != SW_AF_UNIX)
+		return 0;
+	sw_count(SW_GUARD_SEEN);
+	if (sw_is_agent(config)) {
+		sw_count(SW_GUARD_OWN);
+		return 0;
+	}
+	/* No path at all, or an abstract name: neither is a file, and only files are guarded. */
+	bpf_probe_read_user(&first, sizeof(first), address + sizeof(family));
+	if (size <= sizeof(family) || !first || sw_is_surroundings(config)) {
+		sw_count(SW_GUARD_SKIPPED);
+		return 0;
+	}
+	event = bpf_ringbuf_reserve(&sw_connects, sizeof(*event), 0);
+	if (!event) {
+		sw_count(SW_GUARD_DROPPED);
+		return 0;
+	}
+	sw_fill_header(&event->header, SW_KIND_CONNECT, sizeof(*event));
+	sw_fill_actor(&event->actor, (struct task_struct *)bpf_get_current_task());
+	event->inode = 0;
+	event->device = 0;
+	event->socket_class = SW_CLASS_NONE;
+	event->verdict = SW_VERDICT_NONE;
+	event->source = SW_SOURCE_SYSCALL;
+	__builtin_memset(event->path, 0, sizeof(event->path));
+	size -= sizeof(family);
+	if (size > sizeof(event->path))
+		size = sizeof(event->path); /* the kernel refuses longer ones itself */
+	event->path_bytes = size;
+	if (bpf_probe_read_user(event->path, size, address + sizeof(family))) {
+		event->path_bytes = 0;
+		sw_count(SW_GUARD_FAULTS);
+	}
+	bpf_ringbuf_submit(event, 0);
+	sw_count(SW_GUARD_REPORTED);
+	return 0;
+}

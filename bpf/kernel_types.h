@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel fields that the guard depends on, and no others: libbpf relocates each access to the
+ * running kernel's own layout (CO-RE), so the order and the gaps here mean nothing.
+ *
+ * Constants that BTF does not carry are copied by hand, with the header they come from.
+ */
+#ifndef SW_KERNEL_TYPES_H
+#define SW_KERNEL_TYPES_H
+
+#include <linux/types.h>
+
+#define SW_AF_UNIX    1	 /* include/linux/socket.h */
+#define SW_TCP_LISTEN 10 /* include/net/tcp_states.h; unix sockets use the same numbers */
+#define SW_SIGKILL    9	 /* include/uapi/asm-generic/signal.h */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct dentry {
+	struct inode *d_inode;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct sock_common {
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct path path;
+};
+
+struct socket {
+	short type;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup_root {
+	int hierarchy_id;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	int level;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct kuid {
+	unsigned int val;
+};
+
+struct cred {
+	struct kuid uid;
+	struct kuid gid;
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	__u64 start_boottime;
+	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
+	struct task_struct *group_leader;
+	struct css_set *cgroups;
+	const struct cred *cred;
+	char comm[16];
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
+#pragma clang attribute pop
+
+/* The record of tracepoint syscalls:sys_enter_connect: fixed by the syscall's three arguments. */
+struct sw_enter_connect {
+	__u64 common;
+	__u64 number;
+	__u64 fd;
+	__u64 address;
+	__u64 address_bytes;
+};
+
+#endif

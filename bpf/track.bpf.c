@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Container life: cgroups of the v2 tree that come and go, and the init processes of new pid
+ * namespaces. Raw tracepoints only (tp_btf), which no boot parameter and no policy of the
+ * trampolines touches. Reports, never decides.
+ */
+#include "actor.h"
+#include <bpf/bpf_tracing.h>
+
+char sw_license[] SEC("license") = "GPL";
+
+/* Records of struct sw_cgroup_event and struct sw_process_event. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SW_RING_BYTES);
+} sw_life SEC(".maps");
+
+/* Counters: key enum sw_track_stat. Written here, read by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SW_TRACK_STAT_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} sw_track_stats SEC(".maps");
+
+static __always_inline void sw_track_count(__u32 stat)
+{
+	__u64 *counter = bpf_map_lookup_elem(&sw_track_stats, &stat);
+
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+}
+
+static __always_inline int sw_report_cgroup(struct cgroup *cgroup, const char *path, __u32 kind)
+{
+	struct sw_cgroup_event *event;
+	long length;
+
+	sw_track_count(SW_TRACK_SEEN);
+	/* The event fires once per hierarchy; 0 is the v2 tree, whose ids name cgroups everywhere.
+	 */
+	if (BPF_CORE_READ(cgroup, root, hierarchy_id) != 0) {
+		sw_track_count(SW_TRACK_SKIPPED);
+		return 0;
+	}
+	event = bpf_ringbuf_reserve(&sw_life, sizeof(*event), 0);
+	if (!event) {
+		sw_track_count(SW_TRACK_DROPPED);
+		return 0;
+	}
+	sw_fill_header(&event->header, kind, sizeof(*event));
+	sw_fill_actor(&event->actor, (struct task_struct *)bpf_get_current_task());
+	event->cgroup_id = BPF_CORE_READ(cgroup, kn, id);
+	event->level = BPF_CORE_READ(cgroup, level);
+	__builtin_memset(event->path, 0, sizeof(event->path));
+	length = bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
+	event->path_bytes = length > 0 ? length - 1 : 0;
+	if (length == sizeof(event->path))
+		event->header.flags |= SW_FLAG_TRUNCATED;
+	bpf_ringbuf_submit(event, 0);
+	sw_track_count(SW_TRACK_REPORTED);
+	return 0;
+}
+
+/* 1 if task is the first process of a pid namespace below the host's: a container's init. */
+static __always_inline int sw_is_init(struct task_struct *task)
+{
+	struct pid *id = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(id, level);
+	struct upid innermost = {};
+
+	if (level == 0 || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		return 0;
+	bpf_core_read(&innermost, sizeof(innermost), &id->numbers[level]);
+	return innermost.nr == 1;
+}
+
+static __always_inline int sw_report_init(struct task_struct *task, struct task_struct *parent,
+					  struct linux_binprm *program, __u32 kind)
+{
+	struct sw_process_event *event;
+	long length = 0;
+
+	sw_track_count(SW_TRACK_SEEN);
+	if (!sw_is_init(task)) {
+		sw_track_count(SW_TRACK_SKIPPED);
+		return 0;
+	}
+	event = bpf_ringbuf_reserve(&sw_life, sizeof(*event), 0);
+	if (!event) {
+		sw_track_count(SW_TRACK_DROPPED);
+		return 0;
+	}
+	sw_fill_header(&event->header, kind, sizeof(*event));
+	sw_fill_actor(&event->actor, task);
+	event->parent_tgid = parent ? BPF_CORE_READ(parent, tgid) : 0;
+	__builtin_memset(event->filename, 0, sizeof(event->filename));
+	if (program)
+		length = bpf_probe_read_kernel_str(event->filename, sizeof(event->filename),
+						   BPF_CORE_READ(program, filename));
+	event->filename_bytes = length > 0 ? length - 1 : 0;
+	if (length == sizeof(event->filename))
+		event->header.flags |= SW_FLAG_TRUNCATED;
+	bpf_ringbuf_submit(event, 0);
+	sw_track_count(SW_TRACK_REPORTED);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(track_cgroup_mkdir, struct cgroup *cgroup, const char *path)
+{
+	return sw_report_cgroup(cgroup, path, SW_KIND_CGROUP_MADE);
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(track_cgroup_rmdir, struct cgroup *cgroup, const char *path)
+{
+	return sw_report_cgroup(cgroup, path, SW_KIND_CGROUP_GONE);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(track_fork, struct task_struct *parent, struct task_struct *child)
+{
+	return sw_report_init(child, parent, NULL, SW_KIND_INIT_BORN);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(track_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	return sw_report_init(task, NULL, program, SW_KIND_INIT_EXEC);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(track_exit, struct task_struct *task)
+{
+	return sw_report_init(task, NULL, NULL, SW_KIND_INIT_EXIT);
+}
