@@ -36,6 +36,7 @@ class Rule(enum.Enum):
     MALFORMED = "malformed"  # the request could be read in two ways
     LIMIT = "limit"  # a named limit was reached
     ENGINE = "engine"  # the engine cannot be asked what a decision needs
+    INTERNAL = "internal"  # a fault in sockwarden itself: refused
     GUARD = "guard"  # the kernel guard saw it
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from sockwarden.errors import ClientError
 
 MAX_HEAD_BYTES: Final = 128 * 1024
-"""Largest head. X-Registry-Config holds every credential of a config.json, some KiB each; nginx allows 32 KiB, Go 1 MiB."""
+"""Largest head. X-Registry-Config holds every credential of a config.json; nginx allows 32 KiB, Go 1 MiB."""
 
 MAX_CONTENT_LENGTH: Final = 1 << 50
 """A petabyte: larger numbers are mistakes or overflow attempts."""
@@ -54,7 +54,7 @@ _FRAMING: Final = frozenset(
 )
 _CONNECTION_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"http2-settings", b"te"})
 
-# moby handlers call ParseForm: parameters of such a body come before those of the query, so one request has two readings.
+# moby handlers call ParseForm: parameters of such a body come before those of the query.
 _FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded", b"multipart/form-data"})
 
 
@@ -154,8 +154,19 @@ def _read_framing(head: RequestHead, framing: list[tuple[bytes, bytes]]) -> None
     head.host = seen[b"host"]
     head.close = b"close" in options
     head.upgrade = seen.get(b"upgrade") if b"upgrade" in options else None
-    length = seen.get(b"content-length")
-    coding = seen.get(b"transfer-encoding")
+    _read_length(head, seen.get(b"content-length"), seen.get(b"transfer-encoding"))
+    expect = seen.get(b"expect")
+    if expect is not None:
+        if expect.lower() != b"100-continue":
+            raise ClientError("only 100-continue can be expected", status=417)
+        head.expect_continue = head.has_body
+    media = seen.get(b"content-type")
+    if media:
+        _check_media_type(media)
+        head.content_type = media
+
+
+def _read_length(head: RequestHead, length: bytes | None, coding: bytes | None) -> None:
     if coding is not None:
         # RFC 9112 section 6.1 calls this pair an attack; Go lets Transfer-Encoding win.
         if length is not None:
@@ -167,15 +178,6 @@ def _read_framing(head: RequestHead, framing: list[tuple[bytes, bytes]]) -> None
         if not _NUMBER.fullmatch(length) or int(length) > MAX_CONTENT_LENGTH:
             raise ClientError("content-length is not a plain number of bytes")
         head.content_length = int(length)
-    expect = seen.get(b"expect")
-    if expect is not None:
-        if expect.lower() != b"100-continue":
-            raise ClientError("only 100-continue can be expected", status=417)
-        head.expect_continue = head.has_body
-    media = seen.get(b"content-type")
-    if media:
-        _check_media_type(media)
-        head.content_type = media
 
 
 def _check_media_type(value: bytes) -> None:
@@ -207,7 +209,7 @@ def _explain(data: bytes) -> None:
     if len(data) > MAX_HEAD_BYTES:
         raise _too_large()
     line = data.split(b"\r\n", 1)[0]
-    if not _LINE_PREFIX.fullmatch(line):
+    if not line or not _LINE_PREFIX.fullmatch(line):
         raise ClientError("this is not the start of an HTTP/1.1 request")
 
 

@@ -1,0 +1,315 @@
+"""The connections to the engine: opened ahead, used by one client only, relayed without a copy of the whole.
+
+A connection that has carried a request is never given to another client: a mistake in framing then hurts
+only the client that caused it.
+
+Never: a decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sockwarden.errors import ClientError, EngineError
+from sockwarden.http1.chunked import ChunkedBody
+from sockwarden.http1.response import Framing, ResponseHead, parse_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECT_SECONDS: Final = 10.0
+"""A unix connect() waits only for the accept queue; dockerd's holds 4096 (Go's somaxconn)."""
+
+SPARE_CONNECTIONS: Final = 8
+"""Opened ahead, so that a new client does not wait for a second connect(); dockerd keeps idle ones for ever."""
+
+WRITE_BUFFER_BYTES: Final = 256 * 1024
+"""How much may wait for a slow reader, per direction; a unix socket moves about 200 KiB at a time."""
+
+MAX_CAPTURED_BYTES: Final = 1024 * 1024
+"""A captured answer (of a create) is a few hundred bytes; more means that it is not one."""
+
+
+class ResponseSink(Protocol):
+    """The client side, as seen from the engine's connection."""
+
+    def response_data(self, data: bytes) -> None:
+        """Bytes for the client."""
+
+    def response_started(self, head: ResponseHead) -> None:
+        """The final response's head was read; its bytes follow by ``response_data``."""
+
+    def response_done(self, *, reusable: bool) -> None:
+        """The response is complete."""
+
+    def response_failed(self, error: EngineError) -> None:
+        """No (whole) response will come."""
+
+    def tunnel_eof(self) -> None:
+        """The engine ended its half of a raw stream."""
+
+    def engine_writable(self, writable: bool) -> None:
+        """The engine takes more bytes, or does not."""
+
+
+class _State(enum.Enum):
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    CLOSE = enum.auto()
+    RAW = enum.auto()
+    DEAD = enum.auto()
+
+
+class EngineConnection(asyncio.Protocol):
+    """One connection to the engine; reads one response at a time."""
+
+    def __init__(self, lost: Callable[[EngineConnection], None]) -> None:
+        """Call ``lost`` when the connection ends."""
+        self.sink: ResponseSink | None = None
+        self.used = False
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any other callback
+        self._lost = lost
+        self._state = _State.IDLE
+        self._buffer = b""
+        self._left = 0
+        self._chunks = ChunkedBody()
+        self._method = ""
+        self._close = False
+
+    # -- the client's side ------------------------------------------------
+
+    def expect_response(self, sink: ResponseSink, method: str) -> None:
+        """Read the response to a request with ``method`` and hand it to ``sink``."""
+        self.sink = sink
+        self.used = True
+        self._method = method
+        self._state = _State.HEAD
+
+    def go_raw(self) -> None:
+        """Stop reading HTTP: everything that follows belongs to a hijacked stream."""
+        self._state = _State.RAW
+
+    def release(self) -> None:
+        """Close the connection; its sink hears nothing more."""
+        self.sink = None
+        self._state = _State.DEAD
+        self.transport.abort()
+
+    @property
+    def alive(self) -> bool:
+        """Whether another request can be sent."""
+        return self._state is _State.IDLE and not self.transport.is_closing()
+
+    # -- asyncio ----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what create_unix_connection makes
+        self.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Relay bytes of the engine."""
+        if self.sink is None:
+            self.release()  # an engine that speaks first has lost its place in the dialogue
+            return
+        try:
+            self._relay(data)
+        except EngineError as error:
+            self._fail(error)
+        except ClientError as error:
+            self._fail(EngineError(f"the engine's answer is malformed: {error}"))
+
+    def eof_received(self) -> bool:
+        """The engine ended its half."""
+        sink = self.sink
+        if sink is None:
+            return False
+        if self._state is _State.RAW:
+            sink.tunnel_eof()
+            return True
+        if self._state is _State.CLOSE:
+            self._finish()
+        else:
+            self._fail(EngineError("the engine closed the connection before its answer was complete"))
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._lost(self)
+        if self.sink is not None:
+            if self._state is _State.CLOSE and exc is None:
+                self._finish()
+            elif self._state is not _State.IDLE:
+                self._fail(EngineError("the connection to the engine broke"))
+        self._state = _State.DEAD
+
+    def pause_writing(self) -> None:
+        """The engine reads slowly."""
+        if self.sink is not None:
+            self.sink.engine_writable(False)
+
+    def resume_writing(self) -> None:
+        """The engine has caught up."""
+        if self.sink is not None:
+            self.sink.engine_writable(True)
+
+    # -- responses --------------------------------------------------------
+
+    def _relay(self, data: bytes) -> None:
+        sink = self.sink
+        while data and sink is not None:
+            if self._state in (_State.RAW, _State.CLOSE):
+                sink.response_data(data)
+                return
+            if self._state is _State.HEAD:
+                data = self._read_head(data)
+            elif self._state is _State.LENGTH:
+                data = self._pass_on(data, min(self._left, len(data)))
+                if self._left == 0:
+                    self._finish()
+            elif self._state is _State.CHUNKED:
+                data = self._pass_on(data, self._chunks.feed(data))
+                if self._chunks.done:
+                    self._finish()
+            else:
+                raise EngineError("the engine sent more than one answer")
+            sink = self.sink
+        if data:
+            self.release()  # bytes behind the answer belong to nobody
+
+    def _pass_on(self, data: bytes, count: int) -> bytes:
+        assert self.sink is not None  # noqa: S101  # checked by the caller's loop
+        self._left -= count
+        if count == len(data):
+            self.sink.response_data(data)
+            return b""
+        self.sink.response_data(data[:count])
+        return data[count:]
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Read a response head; return what follows it."""
+        sink = self.sink
+        assert sink is not None  # noqa: S101  # checked by the caller's loop
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        head = parse_response(data, self._method)
+        if head is None:
+            self._buffer = data
+            return b""
+        if head.interim:
+            sink.response_data(data[: head.size])
+            return data[head.size :]
+        self._close = head.close
+        sink.response_started(head)
+        if self._state is _State.RAW:  # the client's side called go_raw()
+            sink.response_data(data)
+            return b""
+        self._begin_body(head)
+        whole = head.size + (head.length if head.framing is Framing.LENGTH else 0)
+        if len(data) == whole and head.framing in (Framing.NONE, Framing.LENGTH):
+            # The common case: head and body in one read, handed on in one write.
+            sink.response_data(data)
+            self._finish()
+            return b""
+        sink.response_data(data[: head.size])
+        if head.framing is Framing.NONE:
+            self._finish()
+        return data[head.size :]
+
+    def _begin_body(self, head: ResponseHead) -> None:
+        if head.framing is Framing.CHUNKED:
+            self._state = _State.CHUNKED
+            self._chunks = ChunkedBody()
+        elif head.framing is Framing.CLOSE:
+            self._state = _State.CLOSE
+        else:
+            self._state = _State.LENGTH
+            self._left = head.length
+
+    def _finish(self) -> None:
+        sink, self.sink = self.sink, None
+        self._state = _State.DEAD if self._close else _State.IDLE
+        if self._close:
+            self.transport.close()
+        if sink is not None:
+            sink.response_done(reusable=not self._close)
+
+    def _fail(self, error: EngineError) -> None:
+        sink = self.sink
+        self.release()
+        if sink is not None:
+            sink.response_failed(error)
+
+
+class Upstream:
+    """Opens connections to the engine and keeps a few spare ones, none of which has carried a request."""
+
+    def __init__(self, path: Callable[[], str]) -> None:
+        """Ask ``path`` for the engine's socket at each connect: a takeover may move it."""
+        self._path = path
+        self._spare: deque[EngineConnection] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening = 0
+
+    def take(self) -> EngineConnection | None:
+        """Return a spare connection at once, if there is one, and order another."""
+        connection = None
+        while self._spare and connection is None:
+            candidate = self._spare.popleft()
+            if candidate.alive:
+                connection = candidate
+        if len(self._spare) + self._opening < SPARE_CONNECTIONS:
+            self._opening += 1
+            task = asyncio.get_running_loop().create_task(self._open_spare())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return connection
+
+    async def open(self) -> EngineConnection:
+        """Open a new connection.
+
+        Raises:
+            EngineError: the engine does not answer on its socket.
+        """
+        path = self._path()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_unix_connection(lambda: EngineConnection(self._forget), path)
+        except TimeoutError as error:
+            raise EngineError(f"{path} did not accept within {CONNECT_SECONDS:.0f} s") from error
+        except OSError as error:
+            raise EngineError(f"{path}: {error.strerror or error}") from error
+        return connection
+
+    def drop_spares(self) -> None:
+        """Close the spare connections; for when the engine's socket was replaced."""
+        while self._spare:
+            self._spare.popleft().release()
+
+    async def close(self) -> None:
+        """Close the spare connections and stop opening others."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.drop_spares()
+
+    async def _open_spare(self) -> None:
+        try:
+            connection = await self.open()
+        except EngineError:
+            return  # whoever needs a connection opens one and tells its client why it cannot
+        finally:
+            self._opening -= 1
+        self._spare.append(connection)
+
+    def _forget(self, connection: EngineConnection) -> None:
+        if not connection.used and connection in self._spare:
+            self._spare.remove(connection)
