@@ -60,7 +60,7 @@ class ThrowAwayEngine:
     def __init__(self, root: Path, *, socket_path: Path | None = None, mirror: str = "", private: bool = True) -> None:
         self.root: Final = root
         self.socket: Final = socket_path or root / "docker.sock"
-        self.cgroup_parent: Final = f"/sockwarden-{root.name}"
+        self.cgroup_parent: Final = f"/{root.name}"
         self._mirror: Final = mirror
         self._private: Final = private
         self._child: Final = Child("dockerd", root / "dockerd.log")
@@ -109,14 +109,17 @@ class ThrowAwayEngine:
         self, *arguments: str, host: Path | None = None, stdin: bytes = b"", check: bool = True
     ) -> subprocess.CompletedProcess[bytes]:
         """Run the docker CLI against this engine. Raises ``ChildError`` on failure if ``check``."""
-        done = subprocess.run(
-            [program("docker", "docker.io"), *arguments],
-            env=self.environment(host),
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=COMMAND_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [program("docker", "docker.io"), *arguments],
+                env=self.environment(host),
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=COMMAND_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise ChildError(f"docker {' '.join(arguments)}: no end within {COMMAND_SECONDS:g} s") from None
         if check and done.returncode != 0:
             text = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
             raise ChildError(f"docker {' '.join(arguments)}: {text}")
@@ -125,7 +128,7 @@ class ThrowAwayEngine:
     def stop(self) -> None:
         """End the engine and all that it started, and remove every trace outside of ``root``."""
         if self._child.alive():
-            with contextlib.suppress(ChildError, subprocess.TimeoutExpired):
+            with contextlib.suppress(ChildError):
                 containers = self.docker("ps", "-aq", check=False).stdout.decode().split()
                 if containers:
                     self.docker("rm", "-f", "-v", *containers, check=False)
@@ -134,6 +137,12 @@ class ThrowAwayEngine:
         self._remove_cgroups()
         self._unmount()
         isolation.forget(self._made)
+
+    def traces(self) -> list[str]:
+        """Return what is left outside of ``root``: cgroups, processes, mounts. Empty after ``stop``."""
+        mounts = [each for each in self._mounts() if each.startswith(f"{self.root}/")]
+        processes = [f"process {pid}" for pid in self._leftovers()]
+        return [*(str(each) for each in self._cgroups()), *mounts, *processes]
 
     def tail(self) -> str:
         """Return the end of the engine's log, for an error message."""
@@ -159,7 +168,7 @@ class ThrowAwayEngine:
                 continue
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                name = os.path.basename(words[0])  # noqa: PTH119 # bytes
+                name = os.path.basename(words[0])
                 if name.startswith((b"containerd", b"runc", b"dockerd")) and any(needle in word for word in words):
                     yield int(entry.name)
 
@@ -180,8 +189,10 @@ class ThrowAwayEngine:
                 with contextlib.suppress(OSError):
                     Path(folder).rmdir()
 
+    def _mounts(self) -> list[str]:
+        return [line.split()[1] for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
+
     def _unmount(self) -> None:
         """Unmount what is left below ``root``, deepest first (only where no private namespace took it along)."""
-        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
-        for mount in sorted((each for each in mounts if each.startswith(f"{self.root}/")), reverse=True):
+        for mount in sorted((each for each in self._mounts() if each.startswith(f"{self.root}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
