@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import cells, footprint, machine, rounds, table
-from bench.figures import number
+from bench.figures import Target, number
 from bench.ways import HERE, BenchError, Way, all_ways, sockwarden, stand_in_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.decisions import Cost
     from bench.footprint import Reading
     from bench.rounds import Results
     from bench.table import Line
@@ -93,6 +94,31 @@ def _render_memory(readings: list[Reading]) -> str:
     return table.columns(rows)
 
 
+def _measure_decisions() -> list[Cost]:
+    try:
+        from bench import decisions  # noqa: PLC0415  # everything else can be measured without the package
+    except ImportError as error:
+        raise BenchError(f"decisions cannot be timed: {error}") from None
+    footprint.tell("decisions")
+    return decisions.measure()
+
+
+def _render_decisions(costs: list[Cost]) -> str:
+    rows: list[tuple[str, ...]] = [("", "median us", "worst us", "target", "reached")]
+    for cost in costs:
+        limits = [f"{cost.median_target}" if cost.median_target else "-"]
+        limits += [f"worst {cost.worst_target}"] if cost.worst_target else []
+        reached = [limit.reached(value) for limit, value in _limits(cost)]
+        verdict = table.verdict(all(reached) if reached else None)
+        rows.append((cost.title, f"{cost.median:.2f}", f"{cost.worst:.2f}", ", ".join(limits), verdict))
+    return table.columns(rows) + "\n\n" + "\n".join(f"dearest: {cost.worst_request}" for cost in costs[:1])
+
+
+def _limits(cost: Cost) -> list[tuple[Target, float]]:
+    pairs = ((cost.median_target, cost.median), (cost.worst_target, cost.worst))
+    return [(target, value) for target, value in pairs if target]
+
+
 def _noise(results: Results) -> str:
     if not results.steal:
         return "host: nothing measured"
@@ -103,7 +129,7 @@ def _noise(results: Results) -> str:
     )
 
 
-def _write_json(path: Path, results: Results, filled: list[Line], readings: list[Reading]) -> None:
+def _write_json(path: Path, results: Results, filled: list[Line], readings: list[Reading], costs: list[Cost]) -> None:
     document = {
         "host": machine.describe(),
         "idle": results.idle,
@@ -111,6 +137,7 @@ def _write_json(path: Path, results: Results, filled: list[Line], readings: list
         "broken": results.broken,
         "figures": results.figures,
         "table": [dataclasses.asdict(line) for line in filled],
+        "decisions": [dataclasses.asdict(cost) for cost in costs],
         "memory": [dataclasses.asdict(reading) | {"reached": reading.reached} for reading in readings],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
@@ -122,6 +149,7 @@ def _run(options: argparse.Namespace) -> int:
     sizes = _sizes(options)
     chosen = [cell for cell in cells.CELLS if not options.only or cell.name in options.only]
     with_memory = not options.only or MEMORY in options.only
+    costs = _measure_decisions() if not options.only or DECISION in options.only else []
     readings: list[Reading] = []
     with tempfile.TemporaryDirectory(prefix="sockwarden-bench-") as name:
         directory = Path(name)
@@ -139,15 +167,18 @@ def _run(options: argparse.Namespace) -> int:
         print(table.render(filled))
     if readings:
         print(f"\nmemory of the proxies\n\n{_render_memory(readings)}")
+    if costs:
+        print(f"\none decision, in the agent's own Python\n\n{_render_decisions(costs)}")
     print(f"\n{_noise(results)}")
     if logged:
         print(f"logged meanwhile: {logged}")
     if options.json:
-        _write_json(options.json, results, filled, readings)
+        _write_json(options.json, results, filled, readings, costs)
     for fault in results.broken:
         print(f"bench: BROKEN: {fault}", file=sys.stderr)
     judged = [line.reached for line in filled if line.reached is not None]
     judged += [reading.reached for reading in readings if reading.reached is not None]
+    judged += [limit.reached(value) for cost in costs for limit, value in _limits(cost)]
     print(
         f"bench: {sum(judged)} of {len(judged)} targets reached, {len(results.broken)} cells broken, "
         f"in {time.monotonic() - started:.0f} s"
