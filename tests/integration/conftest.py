@@ -21,7 +21,7 @@ from sockwarden.demo.terminal import Terminal
 from sockwarden.demo.warden import ThrowAwayWarden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
 COMMAND_SECONDS: Final = 120.0
 
@@ -29,7 +29,7 @@ _failed = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember for the fixtures whether the test failed."""
     report = yield
     if report.failed:
@@ -77,6 +77,7 @@ class Docker:
             env=self.environment(),
             input=stdin,
             capture_output=True,
+            check=False,
             timeout=timeout,
         )
         out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
@@ -189,7 +190,7 @@ def direct(engine: ThrowAwayEngine, workshop: Path) -> Docker:
 def new_gateway(
     engine: ThrowAwayEngine, registry: ThrowAwayRegistry, workshop: Path
 ) -> Iterator[Callable[..., Gateway]]:
-    """Make sockwardens: each has a socket of its own (``takeover``: on the engine's path). All are stopped at the end."""
+    """Make sockwardens: each has a socket of its own (``takeover``: on the engine's path). All end with the run."""
     made: list[Gateway] = []
     numbers = itertools.count(1)
 
@@ -240,7 +241,7 @@ def gateway_factory(
 @pytest.fixture(scope="session")
 def gateway(new_gateway: Callable[..., Gateway], images: Images) -> Gateway:
     """The sockwarden that most tests share: the documented policy, host clients exempt. No test may stop it."""
-    assert images
+    assert images.cli
     return new_gateway()
 
 

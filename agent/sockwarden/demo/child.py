@@ -93,7 +93,7 @@ class Child:
         try:
             return wait_until(ask_alive, seconds, f"{self.name}: {what}")
         except ChildError as error:
-            raise ChildError(f"{error}\n{self.tail()}", remedy=f"read {self.log}") from None
+            raise ChildError(f"{error}\n{self.tail()}") from None
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the program itself."""
