@@ -177,7 +177,12 @@ def parse_entry(text: str) -> ImagePattern:
     bare = text.removesuffix(":*")
     if ANY in bare:
         raise InvalidReference(text, 'a * may only stand for the whole tag ("name:*") or be the whole entry')
-    reference = parse_reference(bare)
+    if _DIGEST.fullmatch(text):
+        raise InvalidReference(text, "a digest needs the name of its repository: name@digest")
+    try:
+        reference = parse_reference(bare)
+    except InvalidReference as error:
+        raise InvalidReference(text, error.reason) from None
     if bare != text:
         if reference.tag is not None or reference.digest is not None:
             raise InvalidReference(text, "it has a tag or a digest before the :*")
