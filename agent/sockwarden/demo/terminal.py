@@ -41,7 +41,7 @@ class Terminal:
     def __init__(self, command: list[str], environment: Mapping[str, str], seconds: float = 30.0) -> None:
         self._seconds: Final = seconds
         self._seen = b""
-        self._read_to = 0
+        self._read_to = 0  # an index into the plain text
         self._ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
         try:
@@ -61,13 +61,14 @@ class Terminal:
         os.close(self._ours)
 
     def expect(self, text: str) -> str:
-        """Wait for ``text``; return all that appeared since the last call, up to its end."""
+        """Wait for ``text``; return what appeared since the last call up to and with it."""
         deadline = time.monotonic() + self._seconds
         while True:
-            new = plain(self._seen[self._read_to :])
-            if text in new:
-                self._read_to = len(self._seen)
-                return new
+            new = plain(self._seen)[self._read_to :]
+            found = new.find(text)
+            if found >= 0:
+                self._read_to += found + len(text)
+                return new[: found + len(text)]
             if not self._more(deadline):
                 raise ChildError(f"the terminal ended without {text!r}; it showed:\n{new}")
 
@@ -84,8 +85,8 @@ class Terminal:
             self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise ChildError(f"the program did not end; it showed:\n{plain(self._seen)}") from None
-        new = plain(self._seen[self._read_to :])
-        self._read_to = len(self._seen)
+        new = plain(self._seen)[self._read_to :]
+        self._read_to += len(new)
         return new
 
     @property
