@@ -12,9 +12,11 @@ from bench import machine
 from bench.ways import HERE, BenchError, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bench.cells import Cell, Sizes
+
+    Measure = Callable[[Cell, Way, Sizes], dict[str, float]]
 
 LOAD: Final = str(HERE / "bin" / "load")
 CELL_SECONDS: Final = 120.0
@@ -64,12 +66,17 @@ def derive(figures: dict[str, float], cpu_seconds: float | None) -> dict[str, fl
     return derived
 
 
-def measure(cell: Cell, way: Way, sizes: Sizes, results: Results) -> dict[str, float] | None:
-    """Measure one cell of one way, with the host's noise beside it."""
+def by_load(cell: Cell, way: Way, sizes: Sizes) -> dict[str, float]:
+    """Measure a cell with the load generator."""
+    return run_load(cell.command(str(way.socket), sizes))
+
+
+def _watched(measure: Measure, cell: Cell, way: Way, sizes: Sizes, results: Results) -> dict[str, float] | None:
+    """Measure one cell of one way, with the proxy's CPU time and the host's noise beside it."""
     before = machine.host_time()
     cpu_before = machine.cpu_seconds(way.pid) if way.pid else None
     try:
-        figures = run_load(cell.command(str(way.socket), sizes))
+        figures = measure(cell, way, sizes)
     except BenchError as error:
         results.broken.append(f"{way.name}: {error}")
         return None
@@ -87,10 +94,12 @@ def _short(figures: dict[str, float] | None) -> str:
         return f"{figures['rps']:,.0f}/s p50 {figures['p50_us']:.0f} us"
     if "mbps" in figures:
         return f"{figures['mbps']:,.0f} MB/s"
+    if "ms" in figures:
+        return f"{figures['ms']:.0f} ms"
     return f"{figures['right']:.0f} of {figures['count']:.0f} right"
 
 
-def run(cells: Sequence[Cell], ways: Sequence[Way], sizes: Sizes) -> Results:
+def run(cells: Sequence[Cell], ways: Sequence[Way], sizes: Sizes, measure: Measure = by_load) -> Results:
     """Measure everything, and say on stderr how far it is. The first way of each round is another one each time."""
     results = Results()
     for number in range(sizes.rounds):
@@ -100,7 +109,7 @@ def run(cells: Sequence[Cell], ways: Sequence[Way], sizes: Sizes) -> Results:
             for way in order:
                 if way.name not in cell.ways:
                     continue
-                figures = measure(cell, way, sizes, results)
+                figures = _watched(measure, cell, way, sizes, results)
                 results.figures.setdefault(cell.name, {}).setdefault(way.name, []).append(figures)
                 shown.append(f"{way.name} {_short(figures)}")
             print(f"round {number + 1}/{sizes.rounds}  {cell.title}: {', '.join(shown)}", file=sys.stderr, flush=True)

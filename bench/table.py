@@ -12,6 +12,8 @@ from bench.cells import ALL_WAYS, DIRECT, HAPROXY, SOCKWARDEN, TUNED
 from bench.figures import Spread, Target, differences, number, ratios, spread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.rounds import Results
 
 
@@ -96,9 +98,9 @@ def fill(row: Row, results: Results) -> Line | None:
     return Line(row.title, medians, compared, row.target, reached)
 
 
-def lines(results: Results) -> list[Line]:
+def lines(results: Results, rows: Sequence[Row] = ROWS) -> list[Line]:
     """Return all rows of which something was measured."""
-    return [line for row in ROWS if (line := fill(row, results))]
+    return [line for row in rows if (line := fill(row, results))]
 
 
 def verdict(reached: bool | None) -> str:

@@ -12,8 +12,8 @@
 
 #define COUNT_MAX 10000
 #define COMMON "Host: api.moby.localhost\r\nUser-Agent: Docker-Client/28.2.2 (linux)\r\n\r\n"
-#define SETTLE_US 500000 /* buffers on the way to a reader who does not read are full long before  \
-			  */
+/* The buffers on the way to a reader who does not read are full long before. */
+#define SETTLE_US 500000
 
 static unsigned long checked_count(const char *text)
 {
