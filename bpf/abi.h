@@ -173,7 +173,8 @@ struct sw_verdict_key {
 
 /* The one entry of sw_config; written by the agent only. */
 struct sw_config {
-	__u64 agent_start_ns; /* with agent_tgid: pid reuse after the agent's death gains nothing */
+	__u64 agent_start_ticks; /* with agent_tgid: pid reuse after the agent's death gains nothing
+				  */
 	__u64 agent_cgroup_id;
 	__u32 agent_tgid;
 	__u32 agent_mnt_ns;
@@ -182,7 +183,7 @@ struct sw_config {
 	__u32 action;			     /* enum sw_action */
 	__u32 host_verdict[SW_CLASS_MAX];    /* for processes in host_mnt_ns; enum sw_verdict */
 	__u32 default_verdict[SW_CLASS_MAX]; /* for everybody else without an entry */
-	__u32 pad;
+	__u32 tick_ns; /* length of one tick: /proc gives start times no finer */
 };
 
 #endif

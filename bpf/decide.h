@@ -37,7 +37,8 @@ static __always_inline int sw_is_agent(const struct sw_config *config)
 	if (bpf_get_current_pid_tgid() >> 32 != config->agent_tgid)
 		return 0;
 	task = (struct task_struct *)bpf_get_current_task();
-	return BPF_CORE_READ(task, group_leader, start_boottime) == config->agent_start_ns;
+	return BPF_CORE_READ(task, group_leader, start_boottime) / config->tick_ns ==
+	       config->agent_start_ticks;
 }
 
 /* Fill key and return the class of the listener. No file behind it (abstract name): not guarded. */
@@ -89,7 +90,7 @@ static __always_inline __u32 sw_judge(const struct sw_config *config, __u32 sock
 	return config->default_verdict[socket_class];
 }
 
-/* Send one record. text is NULL if the object is known. A full ring loses the record, never the
+/* Send one record. A full ring loses the record, never the
  * decision. */
 static __always_inline void sw_report(const struct sw_socket_key *key, __u32 socket_class,
 				      __u32 verdict, __u32 source)

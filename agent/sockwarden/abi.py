@@ -182,7 +182,7 @@ class RawConfig(ctypes.Structure):
     """``struct sw_config``, the one value of ``sw_config``."""
 
     _fields_ = (
-        ("agent_start_ns", ctypes.c_uint64),
+        ("agent_start_ticks", ctypes.c_uint64),
         ("agent_cgroup_id", ctypes.c_uint64),
         ("agent_tgid", ctypes.c_uint32),
         ("agent_mnt_ns", ctypes.c_uint32),
@@ -191,7 +191,7 @@ class RawConfig(ctypes.Structure):
         ("action", ctypes.c_uint32),
         ("host_verdict", ctypes.c_uint32 * len(SocketClass)),
         ("default_verdict", ctypes.c_uint32 * len(SocketClass)),
-        ("pad", ctypes.c_uint32),
+        ("tick_ns", ctypes.c_uint32),
     )
 
 
