@@ -242,10 +242,19 @@ class _Reading:
 
     def sockets(self, engine: Fields, gateway: Fields) -> tuple[EngineConfig, GatewayConfig]:
         """Read both tables, because the defaults of each depend on the other."""
+        before = self._faults.count
         takeover = gateway.choice("takeover", Takeover.SWAP)
         handed_over = takeover is Takeover.HANDOVER
         socket = self._socket(engine, "socket", MOVED_SOCKET if handed_over else PUBLIC_SOCKET)
         listen = self._socket(gateway, "listen", socket if takeover is Takeover.SWAP else PUBLIC_SOCKET)
+        if self._faults.count == before:  # a default in place of a broken path would contradict the other
+            self._relate(engine, gateway, socket, listen, takeover)
+        engine.finish()
+        gateway.finish()
+        return EngineConfig(socket), GatewayConfig(listen, takeover)
+
+    def _relate(self, engine: Fields, gateway: Fields, socket: str, listen: str, takeover: Takeover) -> None:
+        """Record where the two paths and the way of the takeover contradict one another."""
         if gateway.has("listen"):
             place = gateway.value_place("listen")
             same = same_socket(socket, listen)
@@ -258,13 +267,10 @@ class _Reading:
         elif takeover is Takeover.NONE:
             message = 'with takeover = "none" gateway.listen is needed: the engine keeps its own path'
             self._faults.add(gateway.place("takeover"), message, 'set gateway.listen, or takeover = "swap"')
-        elif handed_over and same_socket(socket, listen):
+        elif takeover is Takeover.HANDOVER and same_socket(socket, listen):
             message = f'with takeover = "handover" the engine has left {listen}, where the gateway listens'
             remedy = f"leave out engine.socket (then it is {MOVED_SOCKET}), or set gateway.listen"
             self._faults.add(engine.value_place("socket"), message, remedy)
-        engine.finish()
-        gateway.finish()
-        return EngineConfig(socket), GatewayConfig(listen, takeover)
 
     def guard(self, fields: Fields) -> GuardConfig:
         mode = fields.choice("mode", GuardMode.AUTO)

@@ -73,7 +73,10 @@ def base_url(text: str) -> str:
     """
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("it holds characters that are not allowed in a URL")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError("the URL has a broken IPv6 host") from error
     if parts.scheme not in ("http", "https"):
         raise ValueError("it must start with http:// or https://")
     if "@" in parts.netloc:

@@ -57,6 +57,11 @@ class FaultList:
         self._faults: list[Fault] = []
         self._left_off = 0
 
+    @property
+    def count(self) -> int:
+        """How many faults have been recorded, listed or not."""
+        return len(self._faults) + self._left_off
+
     def add(self, place: Place, message: str, remedy: str) -> None:
         """Record one fault; beyond ``MAX_FAULTS`` faults are only counted."""
         if len(self._faults) < MAX_FAULTS:
