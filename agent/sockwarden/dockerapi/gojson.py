@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections import deque
+from typing import Any, Final, NoReturn
 
 from sockwarden.errors import ClientError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_JSON_BODY_BYTES: Final = 4 * 1024 * 1024
 """Above this the engine itself refuses a body when an authorization plugin must see it
@@ -29,7 +27,7 @@ MAX_SHOWN_KEY: Final = 64
 MAX_SEARCHED_CHARACTERS: Final = 64 * 1024
 """A faulty body up to this size is searched for the place of its fault, which takes some 60 ms at worst."""
 
-_TOO_DEEP: Final = f"the request body is nested deeper than {MAX_DEPTH} levels"
+_TOO_DEEP: Final = f"is nested deeper than {MAX_DEPTH} levels"
 
 _FOLDS: Final = {0x17F: "s", 0x212A: "k"}
 """The only characters outside ASCII whose simple folding (Unicode CaseFolding.txt, status C) is an ASCII letter."""
@@ -135,7 +133,7 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
         what = "has something after its JSON value" if error.msg == "Extra data" else f"is not JSON: {error.msg}"
         raise ClientError(f"the request body {what} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
-        raise ClientError(_TOO_DEEP) from None
+        raise ClientError(f"the request body {_TOO_DEEP}") from None
     except ValueError:  # int() refuses more than 4,300 digits
         raise ClientError("the request body holds a number that is too long") from None
 
@@ -151,7 +149,7 @@ def _refuse_deep(value: Any) -> None:
             for child in (parent.values() if isinstance(parent, dict) else parent)
         ]
     if level:
-        raise ClientError(_TOO_DEEP)
+        raise ClientError(f"the request body {_TOO_DEEP}")
 
 
 def _encodable(value: Any) -> bool:
@@ -166,21 +164,27 @@ def _encodable(value: Any) -> bool:
 def _named(text: str, problem: str) -> ClientError:
     """Return the refusal for ``problem``, with its place where the body is small enough to be searched for it."""
     if len(text) <= MAX_SEARCHED_CHARACTERS:
-        problem = next(_faults(_decode(text, _EXACT)), problem)
+        problem = _first_fault(_decode(text, _EXACT))
     return ClientError(f"the request body {problem}")
 
 
-def _faults(value: Any) -> Iterator[str]:
-    """Yield every duplicate key and half surrogate pair with its place. Iterative: the depth is the client's choice."""
-    todo: list[tuple[Any, list[str | int]]] = [(value, [])]
-    for item, path in todo:
+def _first_fault(value: Any) -> str:
+    """Return the first fault with its place. There is one: a duplicate key or half a surrogate pair was seen.
+
+    Iterative: the depth is the client's choice.
+    """
+    todo: deque[tuple[Any, list[str | int]]] = deque([(value, [])])
+    while True:
+        item, path = todo.popleft()
+        if len(path) > MAX_DEPTH:
+            return _TOO_DEEP
         if isinstance(item, _Pairs):
             key = _duplicate(item)
             if key is not None:
-                yield f"has the key {dotted([*path, key])} twice"
+                return f"has the key {dotted([*path, key])} twice"
             for name, member in item:
                 todo += (name, [*path, name]), (member, [*path, name])
         elif isinstance(item, list):
-            todo += ((member, [*path, index]) for index, member in enumerate(item))
+            todo.extend((member, [*path, index]) for index, member in enumerate(item))
         elif not _encodable(item):
-            yield f"has half a surrogate pair in {dotted(path)}, which Go replaces"
+            return f"has half a surrogate pair in {dotted(path)}, which Go replaces"
