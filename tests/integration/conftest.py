@@ -43,7 +43,7 @@ class Images:
 
     busybox: str  # only local
     cli: str  # docker.io's docker:cli, pulled from the registry that plays docker.io
-    other: str  # only local, other content than cli
+    other: str  # only local, with the same clients, but other content than cli
 
 
 @dataclass
@@ -168,7 +168,7 @@ def images(engine: ThrowAwayEngine, registry: ThrowAwayRegistry, workshop: Path)
     tree = workshop / "tree.tar"
     image.busybox_tree(tree)
     image.import_image(engine, tree, "busybox:latest")
-    image.busybox_tree(tree, marker="other")
+    image.busybox_tree(tree, marker="other", clients=True)
     image.import_image(engine, tree, "other:latest")
     image.busybox_tree(tree, clients=True)
     published = f"{registry.address}/library/docker:cli"
@@ -195,7 +195,8 @@ def new_gateway(
     numbers = itertools.count(1)
 
     def make(
-        policy: Mapping[str, Any] | str | bytes | None = None,
+        document: Mapping[str, Any] | str | bytes | None = None,
+        /,
         *,
         takeover: str = "none",
         start: bool = True,
@@ -205,7 +206,7 @@ def new_gateway(
         listen = engine.socket if takeover == "swap" else root / "docker.sock"
         warden = ThrowAwayWarden(root, engine_socket=engine.socket, listen=listen, takeover=takeover)
         tables.setdefault("registry", {"mirrors": {"docker.io": registry.url}})
-        warden.configure(expected.policy() if policy is None else policy, **tables)
+        warden.configure(expected.policy() if document is None else document, **tables)
         gateway = Gateway(warden, Docker(listen, root / "home"))
         made.append(gateway)
         if start:

@@ -228,6 +228,8 @@ def run(color: bool, keep: bool) -> int:
     except KeyboardInterrupt:
         screen.failure("interrupted")
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second ^C must not stop the cleaning up
         screen.title("Cleaning up")
         left = stage.clean(keep=keep)
     for trace in left:

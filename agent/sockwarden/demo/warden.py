@@ -89,9 +89,9 @@ class ThrowAwayWarden:
         """Its process id."""
         return self._child.pid
 
-    def configure(self, policy: Mapping[str, Any] | str | bytes, **tables: Mapping[str, Any]) -> None:
-        """Write the policy, and the configuration with ``tables`` merged over its own."""
-        self.write_policy(policy)
+    def configure(self, document: Mapping[str, Any] | str | bytes, /, **tables: Mapping[str, Any]) -> None:
+        """Write the policy document, and the configuration with ``tables`` merged over its own."""
+        self.write_policy(document)
         merged = {name: {**keys, **tables.get(name, {})} for name, keys in self._tables.items()}
         merged.update({name: {**keys} for name, keys in tables.items() if name not in merged})
         self.files.config.write_text(toml(merged), "utf-8")
