@@ -122,15 +122,15 @@ class Resolver:
         """
         members: set[str] = set()
         level = {digest}
-        for depth in range(MAX_DEPTH + 1):
+        depth = 0
+        while level:
             members |= level
-            if len(members) > MAX_MANIFESTS or (depth == MAX_DEPTH and level):
+            if depth == MAX_DEPTH or len(members) > MAX_MANIFESTS:
                 raise RegistryError(f"{repository}@{digest} is an index of more than {MAX_DEPTH} levels or too wide")
             manifests = await self._fetch(repository, level, required=depth == 0)
             level = {child for manifest in manifests for child in manifest.children} - members
             members.update(manifest.config for manifest in manifests if manifest.config is not None)
-            if not level:
-                break
+            depth += 1
         return frozenset(members)
 
     async def _fetch(self, repository: Repository, digests: set[str], *, required: bool) -> list[Manifest]:

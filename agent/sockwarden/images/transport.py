@@ -71,6 +71,8 @@ class Transport:
             raise UnreachableError(
                 f"{host} did not answer within {self._settings.request_seconds:g} seconds", remedy=_REMEDY
             ) from error
+        except (httpx.ProtocolError, httpx.InvalidURL, ValueError) as error:
+            raise RegistryError(f"{host} answered what is not HTTP: {_cause(error)}") from error
         except (httpx.TransportError, httpx.StreamError, ssl.SSLError, OSError) as error:
             raise UnreachableError(f"{host} cannot be reached: {_cause(error)}", remedy=_REMEDY) from error
 
@@ -80,11 +82,7 @@ class Transport:
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None:
                 return answer
-            try:
-                joined = str(url.join(location))
-            except (httpx.InvalidURL, ValueError) as error:
-                raise RegistryError("the registry named an address that is not a URL") from error
-            target = trusted_url(joined, after=url.scheme, settings=self._settings)
+            target = trusted_url(str(url.join(location)), after=url.scheme, settings=self._settings)
             if (target.scheme, target.netloc) != (url.scheme, url.netloc):
                 headers.pop("authorization", None)
             url = target

@@ -1,0 +1,60 @@
+import pytest
+
+from sockwarden.errors import RegistryError
+from sockwarden.images.endpoints import RegistrySettings, Repository, endpoints_of, may_be_plain, trusted_url
+
+
+@pytest.mark.parametrize(
+    "netloc", ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "[::1]"]
+)
+def test_a_registry_on_this_host_needs_no_tls(netloc):
+    assert may_be_plain(netloc, RegistrySettings())
+
+
+@pytest.mark.parametrize(
+    "netloc", ["localhost.example", "127.0.0.1.example:5000", "127.1", "10.0.0.1:5000", "[::2]:5000", "0.0.0.0:5000"]
+)
+def test_any_other_registry_needs_tls(netloc):
+    assert not may_be_plain(netloc, RegistrySettings())
+
+
+def test_a_listed_registry_needs_no_tls():
+    assert may_be_plain("reg.lan:5000", RegistrySettings(plain_http=frozenset({"reg.lan:5000"})))
+
+
+def test_a_listed_registry_on_another_port_needs_tls():
+    assert not may_be_plain("reg.lan:5001", RegistrySettings(plain_http=frozenset({"reg.lan:5000"})))
+
+
+def test_a_registry_on_this_host_is_asked_over_http():
+    (endpoint,) = endpoints_of("127.0.0.1:5000", RegistrySettings())
+    assert (endpoint.base, endpoint.host) == ("http://127.0.0.1:5000", "127.0.0.1:5000")
+
+
+def test_a_mirror_has_its_own_credentials():
+    settings = RegistrySettings(mirrors={"docker.io": "https://mirror.example/hub/"})
+    mirror, origin = endpoints_of("docker.io", settings)
+    assert (mirror.base, mirror.credentials_for) == ("https://mirror.example/hub", "mirror.example")
+    assert (origin.base, origin.credentials_for) == ("https://registry-1.docker.io", "docker.io")
+
+
+@pytest.mark.parametrize("text", ["", "x", "//host/x", "https://", "file:///x"])
+def test_an_address_that_is_no_web_address_is_refused(text):
+    with pytest.raises(RegistryError, match="neither http nor https"):
+        trusted_url(text, after="https", settings=RegistrySettings())
+
+
+@pytest.mark.parametrize("text", ["https://[::1", "https://a:b/", "http://a\x00b/"])
+def test_an_address_that_is_malformed_is_refused(text):
+    with pytest.raises(RegistryError, match="not a URL"):
+        trusted_url(text, after="https", settings=RegistrySettings())
+
+
+def test_a_fragment_is_dropped():
+    assert (
+        str(trusted_url("https://a.example/x#y", after="https", settings=RegistrySettings())) == "https://a.example/x"
+    )
+
+
+def test_a_repository_reads_as_its_canonical_name():
+    assert str(Repository("docker.io", "library/docker")) == "docker.io/library/docker"
