@@ -79,13 +79,15 @@ def hierarchies(text: str) -> dict[str, str]:
     """Return the path in each hierarchy: the key is the controller list of v1, and empty for v2.
 
     Only a newline ends a line: it is the one character that the kernel forbids in a cgroup's name, and a container may
-    put any other separator there. Lines that are not of the form ``ID:CONTROLLERS:PATH`` (cgroups(7)) are left out.
+    put any other separator there. A text with a line that is not of the form ``ID:CONTROLLERS:PATH`` (cgroups(7)), or
+    with two for the same hierarchy, gives nothing.
     """
-    paths = {}
-    for line in text.split("\n"):
+    paths: dict[str, str] = {}
+    for line in text.removesuffix("\n").split("\n"):
         parts = line.split(":", 2)
-        if len(parts) == 3 and parts[2].startswith("/"):
-            paths[parts[1]] = parts[2].removesuffix(_DELETED)
+        if len(parts) != 3 or not parts[2].startswith("/") or parts[1] in paths:
+            return {}
+        paths[parts[1]] = parts[2].removesuffix(_DELETED)
     return paths
 
 

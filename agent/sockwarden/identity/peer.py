@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, overload
 
 from sockwarden.identity.procfs import Procfs
 from sockwarden.model import IdentitySource, Peer
@@ -38,8 +38,10 @@ REUSED: Final = "the process number of the peer now belongs to another process"
 class PeerSocket(Protocol):
     """An accepted unix stream socket, or the wrapper that an event loop gives for it."""
 
-    def getsockopt(self, level: int, optname: int, buflen: int = ..., /) -> int | bytes:
-        """Return the option as an int, or as bytes where ``buflen`` is given."""
+    @overload
+    def getsockopt(self, level: int, optname: int, /) -> int: ...
+    @overload
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
 
 
 class ProcessFacts(Protocol):
@@ -84,7 +86,7 @@ def identify(sock: PeerSocket, procfs: ProcessFacts = PROCFS, *, pidfd: bool = T
     called = time.clock_gettime(time.CLOCK_BOOTTIME)
     try:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        if not isinstance(credentials, bytes) or len(credentials) != _UCRED.size:
+        if len(credentials) != _UCRED.size:
             return _unknown("the kernel names no peer for this socket")
         pid, uid, gid = _UCRED.unpack(credentials)
         fd = _peer_pidfd(sock) if pidfd else None
@@ -107,14 +109,13 @@ def _unknown(reason: str) -> PeerSnapshot:
 def _peer_pidfd(sock: PeerSocket) -> int | None:
     """Return a pidfd of the peer, -1 if the peer has been reaped, None if this kernel has no SO_PEERPIDFD."""
     try:
-        fd = sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
+        return sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
     except OSError as error:
         if error.errno in _NO_SUCH_OPTION:
             return None
         if error.errno in _REAPED:
             return -1
         raise
-    return fd if isinstance(fd, int) else None
 
 
 def _by_pidfd(procfs: ProcessFacts, fd: int, pid: int, uid: int, gid: int) -> PeerSnapshot:
