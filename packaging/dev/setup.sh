@@ -28,7 +28,7 @@ command clang            clang
 command llvm-strip       llvm
 command clang-format     clang-format
 command shellcheck       shellcheck
-command setpriv          util-linux
+command mount            mount
 package busybox-static   busybox-static
 package libbpf1          libbpf1
 package libbpf-dev       libbpf-dev
