@@ -49,13 +49,15 @@ class Exposure(enum.IntEnum):
 class Finding:
     """The judgement of one mount. ``reason`` is a clause without a full stop, empty for ``NONE``.
 
-    ``foreign_driver``: the volume belongs to a driver outside the engine, which may show anything.
+    ``foreign_driver``: the volume belongs to a driver outside the engine, which may show anything. ``exact``: the
+    mount is the socket itself under some name, and not a directory above it.
     """
 
     exposure: Exposure
     source: MountSource
     reason: str = ""
     foreign_driver: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +119,22 @@ def judge_mount(source: MountSource, guarded: GuardedSockets, paths: Paths) -> F
     A volume is judged by its own driver's options; one that exists already must be looked up by the caller
     (``bodies_mounts.volume_source``), as must the containers of VolumesFrom.
     """
-    worst, reason = Exposure.NONE, ""
-    for exposure, why in _exposures(source, guarded, paths):
-        if exposure > worst:
-            worst, reason = exposure, why
+    worst = max(_exposures(source, guarded, paths), key=lambda found: found[:2], default=_NOTHING)
+    exposure, exact, reason = worst
     foreign = source.kind is MountKind.CLUSTER or source.driver not in ("", LOCAL_DRIVER)
-    return Finding(worst, source, reason, foreign)
+    return Finding(exposure, source, reason, foreign, exact)
 
 
 def judge_mounts(sources: Iterable[MountSource], guarded: GuardedSockets, paths: Paths) -> Finding | None:
     """Return the worst finding, the first of equals, or None when nothing is exposed and no driver is foreign."""
     findings = [judge_mount(source, guarded, paths) for source in sources]
-    worst = max(findings, key=lambda finding: (finding.exposure, finding.foreign_driver), default=None)
+    worst = max(findings, key=lambda found: (found.exposure, found.exact, found.foreign_driver), default=None)
     return worst if worst and (worst.exposure or worst.foreign_driver) else None
 
 
-_Exposed = tuple[Exposure, str]
+_Exposed = tuple[Exposure, bool, str]  # what is shown, whether it is the socket itself, and why
+
+_NOTHING: Final[_Exposed] = (Exposure.NONE, False, "")
 
 
 def _exposures(source: MountSource, guarded: GuardedSockets, paths: Paths) -> Iterator[_Exposed]:
@@ -147,15 +149,15 @@ def _of_path(path: str, guarded: GuardedSockets, paths: Paths) -> Iterator[_Expo
     try:
         found = {paths.resolve(path), _nearest(posixpath.normpath(path), paths)} - {None}
     except Unresolvable as error:
-        yield Exposure.UNJUDGEABLE, f"{path} cannot be judged: {error}"
+        yield Exposure.UNJUDGEABLE, False, f"{path} cannot be judged: {error}"
         return
     for real in sorted(filter(None, found)):
         identity = paths.identity(real)
         for socket in guarded.sockets:
             if real == socket.path or (identity is not None and identity == socket.identity):
-                yield socket.exposure, f"{path} is the socket {socket.path}"
+                yield socket.exposure, True, f"{path} is the socket {socket.path}"
             elif real in socket.directories or identity in socket.above:
-                yield socket.exposure, f"{path} shows the socket {socket.path}"
+                yield socket.exposure, False, f"{path} shows the socket {socket.path}"
 
 
 def _of_local_volume(options: dict[str, str], guarded: GuardedSockets, paths: Paths) -> Iterator[_Exposed]:
@@ -163,10 +165,10 @@ def _of_local_volume(options: dict[str, str], guarded: GuardedSockets, paths: Pa
     kind, device, flags = options.get("type", ""), options.get("device", ""), options.get("o", "").split(",")
     bound = not _BIND_FLAGS.isdisjoint(flags)
     if len(options.get("o", "")) > MAX_MOUNT_DATA:
-        yield Exposure.UNJUDGEABLE, "its mount options are longer than the kernel takes"
+        yield Exposure.UNJUDGEABLE, False, "its mount options are longer than the kernel takes"
         return
     if bound and kind == "cifs":
-        yield Exposure.UNJUDGEABLE, f"the engine rewrites the device {device} of type cifs before it binds it"
+        yield Exposure.UNJUDGEABLE, False, f"the engine rewrites the device {device} of type cifs before it binds it"
         return
     if bound:
         yield from _of_path(device, guarded, paths)
@@ -185,7 +187,7 @@ def _of_device(device: str, guarded: GuardedSockets, paths: Paths) -> Iterator[_
         yield from _of_path(device, guarded, paths)
     for socket in guarded.sockets:
         if number is not None and number == socket.file_system:
-            yield socket.exposure, f"{device} holds the file system of the socket {socket.path}"
+            yield socket.exposure, False, f"{device} holds the file system of the socket {socket.path}"
 
 
 def _of_option(flag: str, guarded: GuardedSockets, paths: Paths) -> Iterator[_Exposed]:
@@ -193,7 +195,7 @@ def _of_option(flag: str, guarded: GuardedSockets, paths: Paths) -> Iterator[_Ex
     key, _, value = flag.partition("=")
     layers = key in _LAYER_KEYS
     if "\\" in value and (layers or "/" in value):
-        yield Exposure.UNJUDGEABLE, f"the mount option {flag} has escapes"
+        yield Exposure.UNJUDGEABLE, False, f"the mount option {flag} has escapes"
         return
     for path in filter(None, value.split(":")):
         if layers or path.startswith("/"):

@@ -73,7 +73,7 @@ def walk(path: str, readlink: Callable[[str], str | None]) -> str | None:
             if real in _HOST_ROOTS:
                 real = ""
                 continue
-            target = None if _refuse_magic(real) else readlink(real)
+            target = None if _is_process(real) else readlink(real)
             if target is None:
                 continue
             links += 1
@@ -86,12 +86,14 @@ def walk(path: str, readlink: Callable[[str], str | None]) -> str | None:
     return real or "/"
 
 
-def _refuse_magic(path: str) -> bool:
-    """Raise for a magic link of /proc. Say whether ``path`` is /proc/self, which the engine follows to itself."""
+def _is_process(path: str) -> bool:
+    """Say whether ``path`` is the directory of a process; raise for a magic link in one.
+
+    Whether the process exists is not asked: it may a moment later.
+    """
     parts = path.split("/", 4)  # "", "proc", PID, entry, rest
-    if len(parts) < 3 or parts[1] != "proc":
+    if len(parts) < 3 or parts[1] != "proc" or not (parts[2] in _SELF or parts[2].isdecimal()):
         return False
-    of_process = parts[2] in _SELF or parts[2].isdecimal()
-    if of_process and len(parts) > 3 and parts[3] in _MAGIC:
+    if len(parts) > 3 and parts[3] in _MAGIC:
         raise Unresolvable(f"{path} leads into a process's own view of the file system")
-    return len(parts) == 3 and parts[2] in _SELF
+    return len(parts) == 3

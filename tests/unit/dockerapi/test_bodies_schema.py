@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -37,11 +38,11 @@ SHAPE = Struct(
 )
 
 
-def read(body):
+def read(body: dict[str, Any]) -> dict[str, Any]:
     return read_struct(json.dumps(body).encode(), SHAPE)
 
 
-def refusal(body) -> ClientError:
+def refusal(body: dict[str, Any]) -> ClientError:
     with pytest.raises(ClientError) as caught:
         read(body)
     assert caught.value.status == 400
