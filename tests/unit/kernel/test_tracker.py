@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from sockwarden import abi
+from sockwarden.kernel.tracker import TrackedCgroup, Tracker
+
+ACTOR = abi.Actor(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "cat")
+
+
+def record(number: int, *, made: bool = True) -> abi.CgroupRecord:
+    return abi.CgroupRecord(9, ACTOR, made, number, 1, f"/{number}", truncated=False)
+
+
+def test_a_made_cgroup_is_found_with_the_time_it_was_seen() -> None:
+    tracker = Tracker()
+    tracker.feed(record(1))
+    assert tracker.find(1) == TrackedCgroup("/1", 9)
+
+
+def test_a_removed_cgroup_is_forgotten() -> None:
+    tracker = Tracker()
+    tracker.feed(record(1))
+    tracker.feed(record(1, made=False))
+    assert tracker.find(1) is None
+
+
+def test_removing_what_was_never_seen_changes_nothing() -> None:
+    tracker = Tracker()
+    tracker.feed(record(1, made=False))
+    assert len(tracker) == 0
+
+
+def test_a_walk_does_not_overwrite_what_an_event_told() -> None:
+    tracker = Tracker()
+    tracker.feed(record(1))
+    tracker.seed([(1, "/old"), (2, "/two")])
+    assert [tracker.find(1), tracker.find(2)] == [TrackedCgroup("/1", 9), TrackedCgroup("/two", 0)]
+
+
+def test_the_one_not_asked_for_longest_goes_first_and_is_counted() -> None:
+    tracker = Tracker(limit=2)
+    tracker.seed([(1, "/1"), (2, "/2")])
+    tracker.find(1)
+    tracker.feed(record(3))
+    assert ([tracker.find(number) is not None for number in (1, 2, 3)], tracker.evicted) == ([True, False, True], 1)
