@@ -28,11 +28,22 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE: Final = re.compile(r"[^,\]}#\n]+")
 _SYNTAX_PLACE: Final = re.compile(r" \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)\Z")
 
+_LONG_KEY: Final = re.compile(
+    r"""(?<![\w-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % MAX_DEPTH  # noqa: UP031 -- braces
+)
+"""A key of more names than may be nested. ``tomllib`` spends the square of their number in time and memory: 32,000
+take 4 GB. Text between quotes or in a comment with as many dots is refused too, and nobody writes that."""
+
 
 def scan_toml(text: bytes, faults: FaultList) -> Object | Broken:
     """Return the table of a TOML file with places, or ``Broken`` with the fault recorded in ``faults``."""
     decoded = decode(text, faults)
     if decoded is None:
+        return Broken(START)
+    long_key = _LONG_KEY.search(decoded)
+    if long_key is not None:
+        place = LineIndex(decoded).place(long_key.start())
+        faults.add(place, f"a key of more than {MAX_DEPTH} names", "flatten this part of the document")
         return Broken(START)
     try:
         values = tomllib.loads(decoded)

@@ -126,13 +126,18 @@ def test_bytes_that_are_no_text_are_broken():
         ("a = " + "9" * (sys.get_int_max_str_digits() + 1), "a value is nested too deeply, or a number is too long"),
         ("a = " + "[" * 100_000, "a value is nested too deeply, or a number is too long"),
         ("a = " + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), f'"a" is nested more than {MAX_DEPTH} levels deep'),
-        ("a" + ".b" * (MAX_DEPTH + 1) + " = 1", f'"a" is nested more than {MAX_DEPTH} levels deep'),
+        ("a" + ".b" * MAX_DEPTH + " = 1", f"a key of more than {MAX_DEPTH} names"),
+        ("x = {" + "'a' . " * 100_000 + "a = 1}", f"a key of more than {MAX_DEPTH} names"),
     ],
 )
 def test_what_no_reader_should_have_to_bear_is_refused(text, message):
     with pytest.raises(DocumentError) as caught:
         scan(text)
     assert [fault.message for fault in caught.value.faults] == [message]
+
+
+def test_the_longest_key_is_read():
+    assert isinstance(scan("a" + ".b" * (MAX_DEPTH - 2) + " = 1"), Object)
 
 
 def test_a_message_without_a_place_is_passed_on():
