@@ -29,6 +29,7 @@ class Rule(enum.Enum):
     DEFAULT = "default"  # no rule says otherwise
     IMAGE_LIST = "image-list"
     COMMAND_LIST = "command-list"
+    UNKNOWN_ROUTE = "unknown-route"  # the engine has no such endpoint, as far as we know
     SOCKET_MOUNT = "socket-mount"
     ENGINE_MOUNT = "engine-mount"  # the mount would show the engine's own socket
     UNKNOWN_CONTAINER = "unknown-container"
@@ -77,6 +78,7 @@ class IdentitySource(enum.Enum):
 
     PIDFD = "peerpidfd"  # SO_PEERPIDFD, Linux 6.5: cannot be raced by pid reuse
     CRED = "peercred"  # SO_PEERCRED with the start time read twice
+    EVENT = "kernel-event"  # the guard's own record of connect()
 
 
 @dataclass(frozen=True, slots=True)

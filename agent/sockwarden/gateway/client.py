@@ -14,19 +14,19 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.dockerapi.bodies import MAX_JSON_BODY_BYTES
+from sockwarden.dockerapi.gojson import MAX_JSON_BODY_BYTES
 from sockwarden.dockerapi.routes import Stream, match, operation_key
-from sockwarden.dockerapi.target import parse_target
+from sockwarden.dockerapi.target import ASTERISK, parse_target
 from sockwarden.errors import ClientError, EngineError
 from sockwarden.gateway import refusal
 from sockwarden.gateway.capture import Capture
-from sockwarden.gateway.ports import Exchange, Wiring
+from sockwarden.gateway.ports import Exchange, Judgement, Wiring
 from sockwarden.gateway.upstream import WRITE_BUFFER_BYTES, EngineConnection
 from sockwarden.http1.body import RequestBody
 from sockwarden.http1.reply import CONTINUE
 from sockwarden.http1.request import RequestHead, parse_request
 from sockwarden.http1.response import Framing
-from sockwarden.model import Client, Mode, Rule, Verdict
+from sockwarden.model import Client, Rule, Verdict
 from sockwarden.policy.decide import decide_operation
 
 if TYPE_CHECKING:
@@ -209,8 +209,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         started = time.perf_counter()
-        target = parse_target(head.target)
-        route = match(head.method, target.path)
+        target = ASTERISK if head.method == "OPTIONS" and head.target == b"*" else parse_target(head.target)
+        route = match(head.method, "/" if target is ASTERISK else target.path)
         key = None if route is None else operation_key(route, target)
         exchange = Exchange(head, target, route, key, self._wiring.generation, started)
         self._exchange = exchange
@@ -242,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
             verdict = decide_operation(exchange.generation, self._known_client(), exchange.key, exchange.target.raw)
         if not verdict.allowed:
             self._decided(exchange, verdict)
-            if exchange.generation.mode is Mode.ENFORCE:
+            if exchange.generation.enforcing:
                 self._refuse(verdict, close=not admitted or exchange.head.close or exchange.head.has_body)
             else:
                 self._forward(exchange, None)
@@ -279,31 +279,33 @@ class ClientConnection(asyncio.Protocol):
             self._spawn(self._inspect(exchange, body.collected))
 
     async def _inspect(self, exchange: Exchange, body: bytes) -> None:
-        inspection, client = self._wiring.inspection, self._known_client()
-        enforce = exchange.generation.mode is Mode.ENFORCE
+        inspection = self._wiring.inspection
+        enforcing = exchange.generation.enforcing
         try:
-            verdict = await inspection.before(exchange, client, body)
+            judgement = await inspection.before(exchange, body)
         except ClientError as error:
-            if enforce:
+            if enforcing:
                 raise
-            verdict = refusal.malformed(error)
+            judgement = Judgement(refusal.malformed(error), again=False)
+        verdict = judgement.verdict
         self._decided(exchange, verdict)
-        if enforce and not verdict.allowed:
+        if enforcing and not verdict.allowed:
             self._refuse(verdict, close=exchange.head.close)
-            return
-        if not verdict.allowed or not inspection.answers(exchange.key):
+        elif verdict.allowed and judgement.again:
+            await self._forward_captured(exchange, body)
+        else:
             self._forward(exchange, body)
-            return
+
+    async def _forward_captured(self, exchange: Exchange, body: bytes) -> None:
+        """Judge the engine's answer before the client may read it. Goes on even if the client leaves."""
         capture = Capture()
         engine = await self._connect()
-        self._engine = engine
         self._send(engine, exchange, body, capture)
         answer = await capture.whole()
-        self._engine = engine if engine.alive else None
-        verdict = await inspection.after(exchange, client, answer)
+        verdict = await self._wiring.inspection.after(exchange, answer)
         if not verdict.allowed:
             self._decided(exchange, verdict)
-            if enforce:
+            if exchange.generation.enforcing:
                 self._refuse(verdict, close=exchange.head.close)
                 return
         self.response_data(answer)
@@ -468,7 +470,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_engine(self, error: EngineError) -> None:
         self._wiring.recorder.failed(Rule.ENGINE)
-        self._refuse(refusal.engine_down(error), close=True)
+        self._refuse(refusal.engine_down(self._wiring.upstream.path, error), close=True)
 
     def _refuse_broken(self) -> None:
         self._wiring.recorder.failed(Rule.INTERNAL)

@@ -53,19 +53,24 @@ class Admission(Protocol):
         """Return the verdict on the client, asking the engine and registries."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a request's body; ``again``: judge what the engine makes of it before the client reads it."""
+
+    verdict: Verdict
+    again: bool
+
+
 class Inspection(Protocol):
     """Judges what a request's body asks for."""
 
     def wants(self, key: str | None) -> bool:
         """Whether requests of this operation must be inspected."""
 
-    def answers(self, key: str | None) -> bool:
-        """Whether the engine's answer must be inspected before the client reads it."""
-
-    async def before(self, exchange: Exchange, client: Client, body: bytes) -> Verdict:
+    async def before(self, exchange: Exchange, body: bytes) -> Judgement:
         """Judge a request; raises ClientError where its body can be read in two ways."""
 
-    async def after(self, exchange: Exchange, client: Client, answer: bytes) -> Verdict:
+    async def after(self, exchange: Exchange, answer: bytes) -> Verdict:
         """Judge what the engine made of an allowed request, and undo it when it is refused."""
 
 

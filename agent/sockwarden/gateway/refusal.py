@@ -18,9 +18,9 @@ def malformed(error: ClientError) -> Verdict:
     return deny(Rule.MALFORMED, f"sockwarden: {message}", error.remedy, error.status)
 
 
-def engine_down(error: EngineError) -> Verdict:
-    """Return the answer to a request that the engine cannot take."""
-    return deny(Rule.ENGINE, texts.engine_unreachable(str(error)), error.remedy, 503)
+def engine_down(socket: str, error: EngineError) -> Verdict:
+    """Return the answer to a request that the engine at ``socket`` cannot take."""
+    return deny(Rule.ENGINE, texts.engine_unreachable(socket, str(error)), error.remedy, 503)
 
 
 def broken() -> Verdict:

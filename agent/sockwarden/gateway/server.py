@@ -16,6 +16,7 @@ from sockwarden.gateway.watch import NameWatch
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from sockwarden.gateway.ports import Wiring
     from sockwarden.gateway.takeover import SocketTakeover
@@ -43,7 +44,7 @@ class GatewayServer:
         self._connections: set[ClientConnection] = set()
         self._watch: NameWatch | None = None
         self._reclaiming: asyncio.Task[None] | None = None
-        self.retaken = 0
+        self.on_retaken: Callable[[], None] = _nothing
 
     @property
     def open_connections(self) -> int:
@@ -127,5 +128,9 @@ class GatewayServer:
             if listener is not None:
                 await self._serve(listener)
                 self._wiring.upstream.drop_spares()
-                self.retaken += 1
+                self.on_retaken()
                 _log.warning("%s is guarded again", self._takeover.public)
+
+
+def _nothing() -> None:
+    """Do nothing where nobody wants to know."""

@@ -258,6 +258,11 @@ class Upstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening = 0
 
+    @property
+    def path(self) -> str:
+        """Where the engine listens now."""
+        return self._path()
+
     def take(self) -> EngineConnection | None:
         """Return a spare connection at once, if there is one, and order another."""
         connection = None
@@ -284,9 +289,9 @@ class Upstream:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await loop.create_unix_connection(lambda: EngineConnection(self._forget), path)
         except TimeoutError as error:
-            raise EngineError(f"{path} did not accept within {CONNECT_SECONDS:.0f} s") from error
+            raise EngineError(f"it did not accept a connection within {CONNECT_SECONDS:.0f} s") from error
         except OSError as error:
-            raise EngineError(f"{path}: {error.strerror or error}") from error
+            raise EngineError((error.strerror or str(error)).lower()) from error
         return connection
 
     def drop_spares(self) -> None:

@@ -9,6 +9,7 @@ Never: I/O, a clock, a cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sockwarden.dockerapi import texts
 from sockwarden.dockerapi.commands import ALWAYS
@@ -26,8 +27,10 @@ from sockwarden.model import (
     allow,
     deny,
 )
-from sockwarden.policy.commandlist import CommandRules
-from sockwarden.policy.document import PolicyDocument
+
+if TYPE_CHECKING:
+    from sockwarden.policy.commandlist import CommandRules
+    from sockwarden.policy.document import PolicyDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Generation:
     """Judge host clients by the command list, as if they were containers (clients.host = "enforce")."""
     walled: bool
     """A blocking guard rung keeps everybody but the agent from the engine's own socket."""
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether refusals are carried out, not only recorded."""
+        return self.mode is Mode.ENFORCE
 
     @property
     def enabled(self) -> bool:
@@ -85,6 +93,9 @@ def decide_operation(generation: Generation, client: Client, key: str | None, ra
         return _NEGOTIATION
     if isinstance(client, HostClient) and not generation.enforce_host:
         return _EXEMPT
+    if key is None:
+        # Newer engines may know it; what nobody has judged is not for containers.
+        return deny(Rule.UNKNOWN_ROUTE, texts.PAGE_NOT_FOUND, "", 404)
     listed = generation.commands.decide(key)
     if listed is None:
         return _DEFAULT

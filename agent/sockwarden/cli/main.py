@@ -1,0 +1,121 @@
+"""The ``sockwarden`` command: its arguments, one module per subcommand.
+
+Never: work of its own. What a subcommand cannot do ends here, as a sentence, a remedy and an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from sockwarden import __version__
+from sockwarden.cli import check, demo, explain, reload, run, status
+from sockwarden.cli.screen import Screen
+from sockwarden.config import DEFAULT_FILE
+from sockwarden.errors import DocumentError, ExitCode, SockwardenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXIT_CODES = """exit codes:
+  0   done; check: no fault; explain: allowed; status: protected
+  1   failed; check, explain: see the message
+  2   wrong usage
+  3   explain: denied; status: not protected
+  69  the engine, the agent or a registry does not answer
+  77  needs root, or a capability that is missing
+  78  a policy or configuration file has faults
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="sockwarden",
+        description="The warden of docker.sock: which images may use the mounted Docker socket, and for what.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sockwarden {__version__}")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colour")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("run", help="guard the socket until stopped (the daemon)")
+    _config_option(command)
+    command.add_argument(
+        "--guard", metavar="RUNG", help="auto, fmod_ret, lsm, kprobe, bcc, tracepoint or none, in place of guard.mode"
+    )
+    command.set_defaults(main=run.main)
+
+    command = commands.add_parser("check", help="check a policy or configuration file, and show every fault")
+    command.add_argument("file", metavar="FILE", help="admin-settings.json, or sockwarden.toml (by its ending)")
+    _json_option(command)
+    command.set_defaults(main=check.main)
+
+    command = commands.add_parser(
+        "explain",
+        help="would this request be allowed, by which rule, and what to add",
+        description="Answers from the policy file alone: an image counts as listed when its reference matches an "
+        "entry. The daemon compares content digests instead, so a retagged image is refused by it.",
+    )
+    command.add_argument("--policy", required=True, metavar="FILE", help="the policy, admin-settings.json")
+    command.add_argument(
+        "--as",
+        dest="client",
+        required=True,
+        metavar="CLIENT",
+        help="host (exempt unless --enforce-host), or image:REF for a container of that image",
+    )
+    command.add_argument("--enforce-host", action="store_true", help='as with clients.host = "enforce"')
+    command.add_argument("--body", metavar="FILE", help="the request's JSON body; - for standard input")
+    command.add_argument("request", metavar="'METHOD TARGET'", help="for example 'POST /v1.43/images/x/push?tag=y'")
+    _json_option(command)
+    command.set_defaults(main=explain.main)
+
+    command = commands.add_parser("status", help="what the running agent guards, and what is still open")
+    _config_option(command)
+    _json_option(command)
+    command.set_defaults(main=status.main)
+
+    command = commands.add_parser("reload", help="let the running agent read its policy file again (as SIGHUP does)")
+    _config_option(command)
+    command.set_defaults(main=reload.main)
+
+    command = commands.add_parser("demo", help="see it work on a throw-away engine; needs no Docker, leaves no trace")
+    command.add_argument("--keep", action="store_true", help="keep the throw-away files, for a look at the logs")
+    command.set_defaults(main=demo.main)
+    return parser
+
+
+def _config_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", default=DEFAULT_FILE, metavar="FILE", help=f"sockwarden.toml ({DEFAULT_FILE})")
+
+
+def _json_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON for machines")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name, and return its exit code."""
+    parsed = build_parser().parse_args(arguments)
+    screen = Screen(parsed.color)
+    try:
+        return int(parsed.main(parsed, screen))
+    except DocumentError as error:
+        screen.faults(error)
+        return error.exit_code
+    except SockwardenError as error:
+        screen.error(str(error), error.remedy)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _quiet_exit()
+
+
+def _quiet_exit() -> NoReturn:
+    """Leave without a complaint when the reader of our output has gone (`sockwarden status | head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(ExitCode.FAILURE)

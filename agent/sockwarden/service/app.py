@@ -1,0 +1,251 @@
+"""The composition root: builds every part, puts it in force in order, and takes it down in reverse.
+
+Order of a start: policy, metrics, kernel guard, gateway. A part that cannot be had stops the start, with what was
+taken given back; the public socket is the last thing touched and the first to be returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sockwarden import __version__, abi
+from sockwarden.config import Action, GuardMode
+from sockwarden.dockerapi.commands import COMMAND_LABELS
+from sockwarden.engine.client import EngineClient
+from sockwarden.errors import EngineError
+from sockwarden.gateway.admission import SocketAdmission
+from sockwarden.gateway.inspection import BodyInspection
+from sockwarden.gateway.ports import Wiring
+from sockwarden.gateway.recorder import DecisionRecorder
+from sockwarden.gateway.server import GatewayServer
+from sockwarden.gateway.takeover import SocketTakeover
+from sockwarden.gateway.upstream import Upstream
+from sockwarden.identity.container import ContainerResolver
+from sockwarden.identity.paths import HostPaths
+from sockwarden.identity.peer import PROCFS
+from sockwarden.images.credentials import DockerConfig
+from sockwarden.images.endpoints import RegistrySettings
+from sockwarden.images.holdings import Holdings
+from sockwarden.images.registry import RegistryClient
+from sockwarden.images.resolver import Resolver
+from sockwarden.kernel.guard import Guard, GuardSettings
+from sockwarden.observe.audit import AuditLog
+from sockwarden.observe.exposition import MetricsServer, serve
+from sockwarden.observe.metrics import Metrics, registry_of
+from sockwarden.observe.process import ProcessCache
+from sockwarden.observe.sink import AuditSink
+from sockwarden.policy.mounts import GuardedSockets
+from sockwarden.service.control import ControlServer
+from sockwarden.service.generations import Generations
+from sockwarden.service.sentry import GUARD_KINDS, Sentry
+from sockwarden.service.status import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockwarden.config import Config
+    from sockwarden.images.imagelist import ImageList
+    from sockwarden.policy.decide import Generation
+
+WELL_KNOWN: Final = ("/run/docker.sock", "/var/run/docker.sock")
+"""Where an engine's socket is on every distribution: mounting it is a socket mount, whatever we are in front of."""
+
+PULSE_SECONDS: Final = 1.0
+"""How often slow numbers (the kernel's counters, whether the engine answers) are brought up to date."""
+
+MAX_FILES: Final = 65536
+"""Descriptors to ask for: two per client, and a margin."""
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One running sockwarden."""
+
+    def __init__(self, config: Config) -> None:
+        """Build the parts; nothing is opened or taken before :meth:`run`."""
+        self.config = config
+        self.started_at = time.time()
+        self.takeover = SocketTakeover(
+            config.gateway.listen, config.engine.socket, config.daemon.run_dir, config.gateway.takeover
+        )
+        self.upstream = Upstream(lambda: self.takeover.engine_path)
+        self.engine = EngineClient(lambda: self.takeover.engine_path)
+        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS)
+        self.sink = AuditSink(config.audit.file or "-")
+        self.processes = ProcessCache(PROCFS.start_ticks)
+        self.audit = AuditLog(self.sink, self.processes, config.engine.socket)
+        self.resolver = ContainerResolver(self.engine)
+        self.registry = RegistryClient(
+            RegistrySettings(
+                config.registry.plain_http, dict(config.registry.mirrors), config.registry.timeout_seconds
+            ),
+            DockerConfig(Path("/root/.docker/config.json")),
+        )
+        self.digests = Resolver(self.registry)
+        self.holdings = Holdings(self.digests)
+        self.sentry = Sentry(self.resolver, self.processes, self.metrics, self.audit)
+        action = abi.Action.KILL if config.policy.action is Action.KILL else abi.Action.BLOCK
+        self.guard = Guard(GuardSettings(config.guard.mode.value, action), self.sentry.may_touch, self.sentry.saw)
+        self.recorder = DecisionRecorder(self.metrics, self.audit)
+        self.paths = HostPaths()
+        self.generations = Generations(config, self.engine, self.digests, self.holdings, self._publish)
+        self.server: GatewayServer | None = None
+        self.exposition: MetricsServer | None = None
+        self._wiring: Wiring | None = None
+        self._admission: SocketAdmission | None = None
+        self._inspection: BodyInspection | None = None
+
+    async def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
+        """Serve until SIGTERM or SIGINT; call ``ready`` once clients are served.
+
+        Raises:
+            SockwardenError: a part cannot be had; what was taken has been given back.
+        """
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack, loop)
+            reloads: set[asyncio.Task[None]] = set()
+
+            def on_hangup() -> None:
+                task = loop.create_task(self._reload())
+                reloads.add(task)
+                task.add_done_callback(reloads.discard)
+
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
+            gc.collect()
+            gc.freeze()  # what lives now lives until the end; the collector need not look at it again
+            ready(await status_of(self))
+            await stop.wait()
+            _log.warning("stopping: %s goes back to the engine", self.config.gateway.listen)
+
+    async def _start(self, stack: contextlib.AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
+        _raise_file_limit()
+        stack.callback(self.sink.close)
+        stack.push_async_callback(self.engine.close)
+        stack.push_async_callback(self.digests.close)
+        stack.push_async_callback(self.holdings.close)
+        stack.push_async_callback(self.registry.close)
+        if self.config.guard.mode is not GuardMode.NONE:
+            self.sentry.watch(self.guard, loop)
+            stack.callback(self.guard.close)
+            self.generations.walled = self.guard.report.rung.blocking
+        await self.generations.load()
+        stack.push_async_callback(self._close_images)
+        server = await self._start_gateway(stack)
+        self._guard_sockets()
+        server.on_retaken = self._guard_sockets
+        control = ControlServer(
+            str(Path(self.config.daemon.run_dir) / "control.sock"),
+            {"status": lambda: status_of(self), "reload": self._reload_answer},
+        )
+        await control.start()
+        stack.push_async_callback(control.close)
+        exposition = self._serve_metrics()
+        if exposition is not None:
+            stack.callback(exposition.close)
+        pulse = loop.create_task(self._pulse())
+        stack.callback(pulse.cancel)
+
+    async def _start_gateway(self, stack: contextlib.AsyncExitStack) -> GatewayServer:
+        generation, images = self.generations.current, self.generations.images
+        assert generation is not None  # noqa: S101  # load() has put one in force
+        self._admission = SocketAdmission(self.resolver, self.engine, images)
+        self._inspection = BodyInspection(self.engine, images, self._guarded, self.paths)
+        self._wiring = Wiring(self.upstream, self._admission, self._inspection, self.recorder, generation)
+        self.server = GatewayServer(self._wiring, self.takeover)
+        await self.server.start()
+        stack.push_async_callback(self.server.close)
+        return self.server
+
+    def _serve_metrics(self) -> MetricsServer | None:
+        listen = self.config.metrics.listen
+        self.metrics.set_modes(
+            {
+                "mode": self.config.policy.mode.value,
+                "guard": self.guard_rung,
+                "takeover": self.config.gateway.takeover.value,
+                "host": self.config.clients.host.value,
+            }
+        )
+        self.exposition = None if listen is None else serve(registry_of(self.metrics), listen.host, listen.port)
+        return self.exposition
+
+    @property
+    def guard_rung(self) -> str:
+        """The name of the guard rung in force."""
+        return "none" if self.config.guard.mode is GuardMode.NONE else self.guard.report.rung.name
+
+    def _publish(self, generation: Generation, images: ImageList) -> None:
+        self.sentry.generation = generation
+        self.recorder.generation = generation
+        self.metrics.policy_generation = generation.number
+        if self._wiring is not None and self._admission is not None and self._inspection is not None:
+            self._admission.images = images
+            self._inspection.images = images
+            self._wiring.generation = generation
+
+    def _guarded(self) -> GuardedSockets:
+        """Return the sockets that a mount must not show, as they are at this moment."""
+        engine = os.path.realpath(self.takeover.engine_path)
+        public = {self.takeover.public, *map(os.path.realpath, WELL_KNOWN)} - {engine}
+        return GuardedSockets.at(sorted(public), (engine,), self.paths)
+
+    def _guard_sockets(self) -> None:
+        self.sentry.guard_sockets(self.takeover.engine_path, self.takeover.public)
+
+    async def _reload(self) -> None:
+        self.sink.reopen()
+        await self.generations.reload()
+        self.metrics.policy_reload_failures = self.generations.failures
+
+    async def _reload_answer(self) -> dict[str, Any]:
+        await self._reload()
+        return await status_of(self)
+
+    async def _close_images(self) -> None:
+        await self.generations.images.close()
+
+    async def _pulse(self) -> None:
+        while True:
+            self.sentry.refresh_counters()
+            self.metrics.audit_lost = self.sink.lost
+            self.metrics.open_connections = self.server.open_connections if self.server else 0
+            try:
+                await self.engine.ping()
+                self.metrics.engine_up = True
+            except EngineError:
+                self.metrics.engine_up = False
+            await asyncio.sleep(PULSE_SECONDS)
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def run_agent(config: Config, ready: Callable[[dict[str, Any]], None]) -> None:
+    """Run an agent on uvloop until it is told to stop.
+
+    Raises:
+        SockwardenError: a part cannot be had.
+    """
+    import uvloop  # noqa: PLC0415  # only the daemon needs it; `check` and `explain` start faster without
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Agent(config).run(ready))

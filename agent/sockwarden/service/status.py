@@ -1,0 +1,108 @@
+"""What the agent says of itself: the answer to ``sockwarden status``, and the line at its start."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from sockwarden import __version__
+from sockwarden.config import GuardMode
+from sockwarden.errors import EngineError
+
+if TYPE_CHECKING:
+    from sockwarden.service.app import Agent
+
+
+async def status_of(agent: Agent) -> dict[str, Any]:
+    """Return the state of ``agent`` as JSON values. ``protected`` is true only if nothing is known to be open."""
+    config, generation = agent.config, agent.generations.current
+    try:
+        server = (await agent.engine.ping()).server
+        engine = {"up": True, "server": server}
+    except EngineError as error:
+        engine = {"up": False, "error": str(error)}
+    enabled = generation is not None and generation.enabled
+    holds = agent.takeover.holds()
+    problems = _problems(agent, enabled=enabled, holds=holds, engine_up=bool(engine["up"]))
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime_seconds": round(time.time() - agent.started_at, 1),
+        "protected": not problems,
+        "problems": problems,
+        "mode": config.policy.mode.value,
+        "policy": {
+            "file": config.policy.file,
+            "enabled": enabled,
+            "generation": generation.number if generation else 0,
+            "sha256": generation.document.sha256 if generation else "",
+            "loaded_at": agent.generations.loaded_at,
+            "reload_failures": agent.generations.failures,
+            "last_failure": agent.generations.last_failure,
+            "commands": {
+                "type": generation.commands.kind if generation else "",
+                "names": list(generation.commands.names) if generation else [],
+            },
+        },
+        "gateway": {
+            "listen": agent.takeover.public,
+            "takeover": config.gateway.takeover.value,
+            "holds": holds,
+            "open_connections": agent.server.open_connections if agent.server else 0,
+        },
+        "engine": {"socket": agent.takeover.engine_path, **engine},
+        "guard": _guard(agent),
+        "clients": {"host": config.clients.host.value},
+        "images": [
+            {
+                "entry": status.entry,
+                "digests": status.digests,
+                "age_seconds": status.age_seconds,
+                "error": status.last_error,
+            }
+            for status in agent.generations.images.status()
+        ],
+        "metrics": _metrics_address(agent),
+        "audit": {"file": config.audit.file, "lost": agent.sink.lost},
+    }
+
+
+def _guard(agent: Agent) -> dict[str, Any]:
+    if agent.config.guard.mode is GuardMode.NONE:
+        return {"rung": "none", "blocking": False, "rungs": [], "counters": {}}
+    report = agent.guard.report
+    return {
+        "rung": report.rung.name,
+        "blocking": report.rung.blocking,
+        "rungs": [
+            {"name": row.name, "in_force": row.in_force, "reason": row.reason, "remedy": row.remedy}
+            for row in report.rows
+        ],
+        "counters": agent.guard.counters(),
+    }
+
+
+def _metrics_address(agent: Agent) -> str:
+    exposition = agent.exposition
+    if exposition is None:
+        return ""
+    host = f"[{exposition.host}]" if ":" in exposition.host else exposition.host
+    return f"http://{host}:{exposition.port}/metrics"
+
+
+def _problems(agent: Agent, *, enabled: bool, holds: bool, engine_up: bool) -> list[str]:
+    found = []
+    if not enabled:
+        found.append("the policy is switched off (enhancedContainerIsolation.value)")
+    if agent.config.policy.mode.value == "audit":
+        found.append("audit mode: refusals are recorded, not carried out")
+    if not holds:
+        found.append(f"{agent.takeover.public} does not lead to the gateway")
+    if not engine_up:
+        found.append("the engine does not answer")
+    if not agent.generations.walled:
+        found.append("no blocking kernel guard: the engine's own socket is not walled off")
+    if agent.generations.last_failure:
+        found.append("the policy file has faults; an older generation is in force")
+    return found
