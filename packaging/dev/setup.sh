@@ -29,6 +29,7 @@ command llvm-strip       llvm
 command clang-format     clang-format
 command shellcheck       shellcheck
 command mount            mount
+command ps               procps
 package busybox-static   busybox-static
 package libbpf1          libbpf1
 package libbpf-dev       libbpf-dev
