@@ -7,6 +7,7 @@ an Authorization header to a host it was not made for, or put a header or query 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -127,5 +128,6 @@ def _cause(error: Exception) -> str:
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
-    text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
-    return text or type(cause).__name__
+    if isinstance(cause, ConnectionError) and cause.errno is not None:
+        return os.strerror(cause.errno)  # asyncio puts the address in place of the system's word
+    return str(cause) or type(cause).__name__
