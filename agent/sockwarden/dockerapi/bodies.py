@@ -149,12 +149,12 @@ def read_volume(data: bytes) -> VolumeBody:
 def read_service(data: bytes) -> ServiceBody:
     """Return the view of a service-create or -update body, or raise ``ClientError`` as ``read_create`` does."""
     task = read_struct(data, SERVICE).get("TaskTemplate") or {}
-    spec = task.get("ContainerSpec") or {}
+    spec, plugin = task.get("ContainerSpec") or {}, task.get("PluginSpec") or {}
     _bounded(spec.get("Mounts"))
     return ServiceBody(
         image=spec.get("Image") or "",
         mounts=tuple(read_mounts(spec.get("Mounts"), "TaskTemplate.ContainerSpec.Mounts")),
-        plugin=(task.get("PluginSpec") or {}).get("remote") or "",
+        plugin=plugin.get("remote") or plugin.get("Remote") or "",
     )
 
 

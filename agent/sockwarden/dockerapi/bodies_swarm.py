@@ -42,6 +42,7 @@ CONTAINER_SPEC: Final = Struct(
         "CapabilityDrop": STRINGS,
         "Ulimits": ULIMITS,
     },
+    aliases={"HealthCheck": "Healthcheck"},  # as documented; the engine folds the case
 )
 
 _GENERIC: Final[dict[str, Kind]] = {
@@ -60,6 +61,9 @@ _PLUGIN_SPEC: Final = Struct(
         "privileges": ListOf(Struct("name description", {"value": STRINGS})),
         "env": STRINGS,
     },
+    # The API's documentation spells them thus, and knows a field that no engine reads.
+    aliases={"Name": "name", "Remote": "remote", "Disabled": "disabled"},
+    ignored="PluginPrivilege",
 )
 
 _TASK: Final = Struct(

@@ -75,7 +75,7 @@ _RESOURCES: Final[dict[str, Kind]] = {
     ),
     "Ulimits": ULIMITS,
 }
-# docker-java writes NanoCPUs, as the Go field is called; the engine folds the case.
+# The API's documentation up to 1.40 writes NanoCPUs, and so do clients made from it; the engine folds the case.
 _RESOURCE_ALIASES: Final = {"NanoCPUs": "NanoCpus"}
 
 _RESTART: Final = Struct("Name MaximumRetryCount")
@@ -175,14 +175,15 @@ COMMIT: Final = Struct(_CONFIG_SCALARS, _CONFIG, ignored=_MODEM)
 UPDATE: Final = Struct(
     _RESOURCE_SCALARS,
     {**_RESOURCES, "RestartPolicy": _RESTART},
-    ignored=_MODEM + " containerId",
+    # Documented and sent, but not a field of the engine's structure: Init. The other one is docker-java's.
+    ignored=_MODEM + " containerId Init",
     aliases=_RESOURCE_ALIASES,
 )
 
 EXEC_CREATE: Final = Struct(
     "Tty AttachStdin AttachStdout AttachStderr DetachKeys WorkingDir Detach",
     {"User": TEXT, "Privileged": FLAG, "Env": STRINGS, "Cmd": ARGV, "ConsoleSize": NUMBERS},
-    ignored=_MODEM + " Container containerId",  # old docker-py, docker-java
+    ignored=_MODEM + " Container containerId",  # docker-py before 2, docker-java
 )
 
 EXEC_START: Final = Struct(
@@ -204,6 +205,8 @@ VOLUME_CREATE: Final = Struct(
                 "AccessMode": Struct(
                     "Scope Sharing",
                     {"MountVolume": Struct("FsType", {"MountFlags": STRINGS}), "BlockVolume": EMPTY},
+                    # Documented here, read one level higher.
+                    ignored="Secrets AccessibilityRequirements CapacityRange Availability",
                 ),
                 "AccessibilityRequirements": Struct(
                     "",

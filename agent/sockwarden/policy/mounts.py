@@ -146,12 +146,15 @@ def _exposures(source: MountSource, guarded: GuardedSockets, paths: Paths) -> It
 
 def _of_path(path: str, guarded: GuardedSockets, paths: Paths) -> Iterator[_Exposed]:
     """Judge a host path both as the kernel walks it and cleaned as text, which the engine does to binds."""
+    cleaned = posixpath.normpath(path)
     try:
-        found = {paths.resolve(path), _nearest(posixpath.normpath(path), paths)} - {None}
+        found = [_nearest(cleaned, paths)]
+        if cleaned != path and (walked := paths.resolve(path)) is not None:
+            found.append(walked)
     except Unresolvable as error:
         yield Exposure.UNJUDGEABLE, False, f"{path} cannot be judged: {error}"
         return
-    for real in sorted(filter(None, found)):
+    for real in found:
         identity = paths.identity(real)
         for socket in guarded.sockets:
             if real == socket.path or (identity is not None and identity == socket.identity):

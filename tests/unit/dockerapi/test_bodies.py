@@ -119,8 +119,10 @@ def test_exec_bodies_give_what_they_ask_for():
     assert bodies.read_exec_start(b'{"Detach":true,"Tty":true}') == ExecStartBody(detach=True, tty=True)
 
 
-def test_a_service_that_installs_a_plugin_names_it():
-    assert bodies.read_service(b'{"TaskTemplate":{"PluginSpec":{"remote":"evil:latest"}}}').plugin == "evil:latest"
+@pytest.mark.parametrize("key", ["remote", "Remote"])
+def test_a_service_that_installs_a_plugin_names_it(key):
+    body = {"TaskTemplate": {"PluginSpec": {key: "evil:latest", "PluginPrivilege": []}}}
+    assert bodies.read_service(json.dumps(body).encode()).plugin == "evil:latest"
 
 
 @pytest.mark.parametrize(
