@@ -12,7 +12,7 @@ import asyncio
 import enum
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from sockwarden.dockerapi.gojson import MAX_JSON_BODY_BYTES
 from sockwarden.dockerapi.routes import Stream, match, operation_key
@@ -91,15 +91,14 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find out who it is."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what create_unix_server makes
-        self.transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if self.refuse_at_once:
             self._wiring.recorder.failed(Rule.LIMIT)
             self._refuse(refusal.too_many(), close=True)
             return
         admission = self._wiring.admission
-        snapshot = admission.identify(transport.get_extra_info("socket"))
+        snapshot = admission.identify(self.transport.get_extra_info("socket"))
         client = admission.resolve_now(snapshot)
         if client is not None:
             self._identified(client)
