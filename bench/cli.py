@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from bench import cells, footprint, rounds, table
 from bench.report import Report
-from bench.ways import HERE, BenchError, Way, all_ways, sockwarden, stand_in_engine
+from bench.ways import HERE, BenchError, Way, all_ways, log_tail, sockwarden, stand_in_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.decisions import Cost
     from bench.footprint import Reading
@@ -60,24 +60,46 @@ def _sizes(options: argparse.Namespace) -> cells.Sizes:
     return dataclasses.replace(sizes, rounds=options.rounds) if options.rounds else sizes
 
 
-def _measure_large(directory: Path) -> list[Reading]:
+def _each(ways: list[Way], broken: list[str], read: Callable[[Way, int], list[Reading]]) -> list[Reading]:
+    """Read something of every proxy; one that cannot be read is broken, and the others go on."""
+    found = []
+    for way in ways:
+        if way.pid is None:
+            continue
+        try:
+            found += read(way, way.pid)
+        except (BenchError, OSError) as error:
+            broken.append(f"{way.name}: {error}; its log says:\n{log_tail(way.log)}")
+    return found
+
+
+def _measure_large(directory: Path, broken: list[str]) -> list[Reading]:
     directory.mkdir()
-    with (
-        stand_in_engine(directory, footprint.LARGE_CONTAINERS) as engine,
-        sockwarden(engine, directory, footprint.LARGE_ENTRIES) as way,
-    ):
-        rounds.run_load(["requests", str(way.socket), "1", "0.1", "keep"])
-        return footprint.large(way)
+    try:
+        with (
+            stand_in_engine(directory, footprint.LARGE_CONTAINERS) as engine,
+            sockwarden(engine, directory, footprint.LARGE_ENTRIES) as way,
+        ):
+            return _each([way], broken, footprint.large)
+    except BenchError as error:
+        broken.append(f"{footprint.LARGE_ENTRIES:,} entries: {error}")
+        return []
 
 
-def _measure_memory(ways: list[Way], sizes: cells.Sizes, directory: Path) -> list[Reading]:
-    footprint.tell("memory: long streams")
-    found = footprint.growth(ways, sizes)
+def _memory_before(ways: list[Way], sizes: cells.Sizes, broken: list[str]) -> list[Reading]:
+    """Read what has to be read while the heaps are small."""
     footprint.tell("memory: idle connections and stalled downloads")
-    found += footprint.waiting(ways, sizes)
+    found = _each(ways, broken, lambda way, pid: footprint.resting("idle", way, pid))
+    return found + _each(ways, broken, lambda way, pid: footprint.waiting(way, pid, sizes))
+
+
+def _memory_after(ways: list[Way], sizes: cells.Sizes, directory: Path, broken: list[str]) -> list[Reading]:
+    footprint.tell("memory: long streams")
+    found = _each(ways, broken, lambda way, pid: footprint.resting("after the rounds", way, pid))
+    found += _each(ways, broken, lambda way, pid: footprint.growth(way, pid, sizes))
     if any(way.name == cells.SOCKWARDEN for way in ways):
         footprint.tell("memory: a long image list and many containers")
-        found += _measure_large(directory / "large")
+        found += _measure_large(directory / "large", broken)
     return found
 
 
@@ -128,6 +150,7 @@ def _run(options: argparse.Namespace) -> Report:
     with_decision = DECISION in options.only if options.only else options.against != DOCKERD
     costs = _measure_decisions() if with_decision else []
     readings: list[Reading] = []
+    results = rounds.Results()
     with tempfile.TemporaryDirectory(prefix="sockwarden-bench-") as name:
         directory = Path(name)
         with (
@@ -135,11 +158,10 @@ def _run(options: argparse.Namespace) -> Report:
             all_ways(engine, directory, options.ways) as ways,
         ):
             if with_memory:
-                readings += footprint.resting("idle", ways)
-            results = rounds.run(chosen, ways, sizes, measure)
+                readings += _memory_before(ways, sizes, results.broken)
+            rounds.run(chosen, ways, sizes, results, measure)
             if with_memory:
-                readings += footprint.resting("after the rounds", ways)
-                readings += _measure_memory(ways, sizes, directory)
+                readings += _memory_after(ways, sizes, directory, results.broken)
         logged = footprint.log_sizes(directory)
     return Report(sizes.rounds, results, table.lines(results, rows), readings, costs, logged)
 

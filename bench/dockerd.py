@@ -103,7 +103,7 @@ class RealEngine:
                 raise BenchError(str(error)) from None
             milliseconds.append((time.perf_counter() - started) * 1e3)
             right += not piped or done.stdout == piped
-        return {"ms": statistics.median(milliseconds), "count": count, "right": right, "right_share": right / count}
+        return {"ms": statistics.median(milliseconds), "count": count, "right": right}
 
 
 @contextlib.contextmanager

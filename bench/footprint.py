@@ -42,36 +42,29 @@ class Reading:
         return self.target.reached(self.value)
 
 
-def resting(title: str, ways: list[Way], target: Target | None = None) -> list[Reading]:
-    """Read RSS and PSS of every proxy as they are now."""
-    found = []
-    for way in ways:
-        if way.pid:
-            now = machine.memory(way.pid)
-            found.append(Reading(f"{title}, RSS", way.name, now.rss / 1024, "MiB", target))
-            found.append(Reading(f"{title}, PSS", way.name, now.pss / 1024, "MiB"))
-    return found
+def resting(title: str, way: Way, pid: int, target: Target | None = None) -> list[Reading]:
+    """Read RSS and PSS of a proxy as they are now."""
+    now = machine.memory(pid)
+    return [
+        Reading(f"{title}, RSS", way.name, now.rss / 1024, "MiB", target),
+        Reading(f"{title}, PSS", way.name, now.pss / 1024, "MiB"),
+    ]
 
 
-def growth(ways: list[Way], sizes: Sizes) -> list[Reading]:
+def growth(way: Way, pid: int, sizes: Sizes) -> list[Reading]:
     """Stream a long chunked download and upload, and read by how much the peak lies above what was there before."""
     gib = sizes.growth_bytes / cells.GIB
     download = f"/v1.41/images/get?names=x&framing=chunked&bytes={sizes.growth_bytes}"
     found = []
-    for way in ways:
-        if not way.pid:
-            continue
-        for name, arguments in (
-            ("download", ["download", str(way.socket), download]),
-            ("upload", ["upload", str(way.socket), "/v1.41/images/load", str(sizes.growth_bytes), "chunked"]),
-        ):
-            machine.reset_peak(way.pid)
-            before = machine.memory(way.pid).rss
-            run_load(arguments)
-            grown = (machine.memory(way.pid).peak - before) / 1024
-            found.append(
-                Reading(f"peak growth, {gib:g} GiB {name}", way.name, grown, "MiB", Target("<=", 4, unit="MiB"))
-            )
+    for name, arguments in (
+        ("download", ["download", str(way.socket), download]),
+        ("upload", ["upload", str(way.socket), "/v1.41/images/load", str(sizes.growth_bytes), "chunked"]),
+    ):
+        machine.reset_peak(pid)
+        before = machine.memory(pid).rss
+        run_load(arguments)
+        grown = (machine.memory(pid).peak - before) / 1024
+        found.append(Reading(f"peak growth, {gib:g} GiB {name}", way.name, grown, "MiB", Target("<=", 4, unit="MiB")))
     return found
 
 
@@ -85,28 +78,26 @@ def _held(arguments: list[str]) -> Iterator[None]:
         # Leaving the inner context closes stdin, which ends the program.
 
 
-def waiting(ways: list[Way], sizes: Sizes) -> list[Reading]:
+def waiting(way: Way, pid: int, sizes: Sizes) -> list[Reading]:
     """Read what one idle connection, and one download that nobody reads, cost while they last."""
     download = f"/v1.41/images/get?names=x&bytes={STALLED_BYTES}"
-    kinds: tuple[tuple[str, int, str, list[str]], ...] = (
-        ("idle connections", sizes.idle_clients, "idle", []),
-        ("stalled downloads", sizes.stalled_clients, "stalled", [download]),
-    )
     found = []
-    for way in ways:
-        if not way.pid:
-            continue
-        for title, count, verb, rest in kinds:
-            before = machine.memory(way.pid).rss
-            with _held([verb, str(way.socket), str(count), *rest]):
-                held = machine.memory(way.pid).rss
-            found.append(Reading(f"{count} {title}, each", way.name, (held - before) / count, "KiB"))
+    for title, count, verb, rest in (
+        ("idle connections", sizes.idle_clients, "idle", ()),
+        ("stalled downloads", sizes.stalled_clients, "stalled", (download,)),
+    ):
+        before = machine.memory(pid).rss
+        with _held([verb, str(way.socket), str(count), *rest]):
+            held = machine.memory(pid).rss
+        found.append(Reading(f"{count} {title}, each", way.name, (held - before) / count, "KiB"))
     return found
 
 
-def large(way: Way) -> list[Reading]:
+def large(way: Way, pid: int) -> list[Reading]:
     """Read the agent with a long image list in front of an engine with many containers."""
-    return resting(f"{LARGE_CONTAINERS:,} containers, {LARGE_ENTRIES:,} entries", [way], Target("<=", 40, unit="MiB"))
+    run_load(["requests", str(way.socket), "1", "0.1", "keep"])
+    title = f"{LARGE_CONTAINERS:,} containers, {LARGE_ENTRIES:,} entries"
+    return resting(title, way, pid, Target("<=", 40, unit="MiB"))
 
 
 def tell(text: str) -> None:

@@ -53,7 +53,7 @@ def run_load(arguments: Sequence[str]) -> dict[str, float]:
 
 
 def derive(figures: dict[str, float], cpu_seconds: float | None) -> dict[str, float]:
-    """Add what the table shows: rates, and the proxy's CPU time per request (us) or per GB (s)."""
+    """Add what the table shows: rates, shares, and the proxy's CPU time per request (us) or per GB (s)."""
     derived = dict(figures)
     if "requests" in figures:
         derived["rps"] = figures["requests"] / figures["seconds"]
@@ -63,6 +63,8 @@ def derive(figures: dict[str, float], cpu_seconds: float | None) -> dict[str, fl
         derived["mbps"] = figures["bytes"] / figures["seconds"] / 1e6
         if cpu_seconds is not None:
             derived["cpu_s_gb"] = cpu_seconds / (figures["bytes"] / 1e9)
+    if "right" in figures:
+        derived["right_share"] = figures["right"] / figures["count"]
     return derived
 
 
@@ -99,9 +101,8 @@ def _short(figures: dict[str, float] | None) -> str:
     return f"{figures['right']:.0f} of {figures['count']:.0f} right"
 
 
-def run(cells: Sequence[Cell], ways: Sequence[Way], sizes: Sizes, measure: Measure = by_load) -> Results:
+def run(cells: Sequence[Cell], ways: Sequence[Way], sizes: Sizes, results: Results, measure: Measure = by_load) -> None:
     """Measure everything, and say on stderr how far it is. The first way of each round is another one each time."""
-    results = Results()
     for number in range(sizes.rounds):
         order = [*ways[number % len(ways) :], *ways[: number % len(ways)]]
         for cell in cells:
@@ -113,4 +114,3 @@ def run(cells: Sequence[Cell], ways: Sequence[Way], sizes: Sizes, measure: Measu
                 results.figures.setdefault(cell.name, {}).setdefault(way.name, []).append(figures)
                 shown.append(f"{way.name} {_short(figures)}")
             print(f"round {number + 1}/{sizes.rounds}  {cell.title}: {', '.join(shown)}", file=sys.stderr, flush=True)
-    return results

@@ -55,7 +55,7 @@ ROWS: Final = (
     Row("attach stream, CPU s/GB", "attach-echo", "cpu_s_gb"),
     Row("attach 64 B round trip p50, us", "attach-pingpong", "p50_us"),
     Row("attach 64 B round trip p99, us", "attach-pingpong", "p99_us"),
-    Row("exec, half-closed, came back whole", "exec-halfclose", "right"),
+    Row("exec, half-closed, share that came back", "exec-halfclose", "right_share", Target(">=", 1.0, DIRECT)),
 )
 
 

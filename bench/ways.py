@@ -38,11 +38,12 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One road. ``pid`` is the proxy on it, None for the direct one."""
+    """One road. ``pid`` is the proxy on it, None for the direct one; ``log`` is what that proxy said."""
 
     name: str
     socket: Path
     pid: int | None
+    log: Path
 
 
 @contextlib.contextmanager
@@ -80,13 +81,17 @@ def _answers(path: Path) -> bool:
             return False
 
 
+def log_tail(log: Path) -> str:
+    """Return the end of a program's log, for an error message."""
+    return log.read_text(errors="replace")[-2000:].strip() or "(nothing)"
+
+
 def wait_until_it_answers(name: str, path: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     """Return when GET /_ping gives 200. Raises BenchError with the end of the log when it does not, or has ended."""
     deadline = time.monotonic() + START_SECONDS
     while not _answers(path):
         if process.poll() is not None or time.monotonic() > deadline:
-            tail = log.read_text(errors="replace")[-2000:].strip()
-            raise BenchError(f"{name} does not answer on its socket; it says:\n{tail or '(nothing)'}")
+            raise BenchError(f"{name} does not answer on its socket; it says:\n{log_tail(log)}")
         time.sleep(POLL_SECONDS)
 
 
@@ -106,7 +111,7 @@ def haproxy(name: str, configuration: str, engine: Path, directory: Path) -> Ite
     command = ["haproxy", "-db", "-f", str(HERE / f"haproxy-{configuration}.cfg")]
     with program(command, log, {"BENCH_ENGINE": str(engine), "BENCH_LISTEN": str(path)}) as process:
         wait_until_it_answers(name, path, process, log)
-        yield Way(name, path, process.pid)
+        yield Way(name, path, process.pid, log)
 
 
 def write_policy(path: Path, entries: int) -> None:
@@ -117,7 +122,7 @@ def write_policy(path: Path, entries: int) -> None:
         "configurationFileVersion": 2,
         "enhancedContainerIsolation": {"locked": True, "value": True, "dockerSocketMount": mount},
     }
-    path.write_text(json.dumps(text, indent=1))
+    path.write_text(json.dumps(text))
 
 
 @contextlib.contextmanager
@@ -145,7 +150,7 @@ def sockwarden(engine: Path, directory: Path, entries: int = 10) -> Iterator[Way
     executable = Path(sys.executable).parent / "sockwarden"
     with program([str(executable), "run", "--config", str(config)], log) as process:
         wait_until_it_answers("sockwarden", path, process, log)
-        yield Way(cells.SOCKWARDEN, path, process.pid)
+        yield Way(cells.SOCKWARDEN, path, process.pid, log)
 
 
 @contextlib.contextmanager
@@ -155,7 +160,7 @@ def all_ways(engine: Path, directory: Path, wanted: tuple[str, ...]) -> Iterator
         started = []
         for name in wanted:
             if name == cells.DIRECT:
-                started.append(Way(name, engine, None))
+                started.append(Way(name, engine, None, directory / "engine.log"))
             elif name == cells.SOCKWARDEN:
                 started.append(stack.enter_context(sockwarden(engine, directory)))
             else:

@@ -76,3 +76,7 @@ def test_cpu_time_is_given_per_request() -> None:
 
 def test_cpu_time_of_a_body_is_given_per_gigabyte() -> None:
     assert derive({"bytes": 2e9, "seconds": 0.5}, 0.5) == {"bytes": 2e9, "seconds": 0.5, "mbps": 4000, "cpu_s_gb": 0.25}
+
+
+def test_streams_that_came_back_whole_are_given_as_a_share() -> None:
+    assert derive({"count": 50, "right": 49}, None)["right_share"] == 0.98
