@@ -40,7 +40,7 @@ class RegistrySettings:
     """What the operator says of registries.
 
     ``plain_http`` are the ``host[:port]`` that are asked without TLS though they are not on this host.
-    ``mirrors`` gives for a registry the base URL that is asked before it.
+    ``mirrors`` gives for a registry the base URL that is asked before it. All hosts are in lower case.
     """
 
     plain_http: frozenset[str] = frozenset()
@@ -71,10 +71,10 @@ class Endpoint:
 
 def endpoints_of(domain: str, settings: RegistrySettings) -> tuple[Endpoint, ...]:
     """Return the places to ask for a repository of ``domain``, in order: its mirror, then the registry itself."""
-    host = _API_HOSTS.get(domain, domain)
+    host = _API_HOSTS.get(domain, domain).lower()
     scheme = "http" if may_be_plain(host, settings) else "https"
     origin = Endpoint(f"{scheme}://{host}", domain)
-    mirror = settings.mirrors.get(domain)
+    mirror = settings.mirrors.get(domain.lower())
     if mirror is None:
         return (origin,)
     base = mirror.rstrip("/")
@@ -94,6 +94,7 @@ def is_loopback(host: str) -> bool:
 
 def may_be_plain(netloc: str, settings: RegistrySettings) -> bool:
     """May ``host[:port]`` be spoken to without TLS?"""
+    netloc = netloc.lower()
     host, bracket, _ = netloc.rpartition("]")
     name = host + bracket if bracket else netloc.partition(":")[0]
     return is_loopback(name) or netloc in settings.plain_http

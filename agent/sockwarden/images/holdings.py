@@ -74,7 +74,7 @@ class Holdings:
         return self._absent.get(question, (0.0, None))[1]
 
     async def ask(self, question: Question) -> None:
-        """Ask the repository and note the answer. Raises no RegistryError."""
+        """Ask the repository and note the answer, or why there is none."""
         await self._flights.once(question, lambda: self._ask(question))
 
     async def _ask(self, question: Question) -> None:
@@ -88,7 +88,7 @@ class Holdings:
             if isinstance(answer, RegistryError):
                 fault = answer
             elif isinstance(answer, BaseException):
-                raise answer
+                fault = RegistryError(f"the agent failed while it asked: {answer!r}")
             elif found := answer & question.digests:
                 self._note_held(repository, found)
                 return

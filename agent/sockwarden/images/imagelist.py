@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.dockerapi.reference import InvalidReference, parse_reference
+from sockwarden.errors import EngineError, RegistryError
 from sockwarden.images.derived import derived_from, is_local_only
 from sockwarden.images.endpoints import Repository
 from sockwarden.images.holdings import Question
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from sockwarden.dockerapi.reference import ImagePattern, Reference
-    from sockwarden.errors import RegistryError
     from sockwarden.images.holdings import Holdings
     from sockwarden.images.resolver import Record, Resolver
 
@@ -74,7 +74,7 @@ class ImageList:
     """Judges local images by the entries of one policy generation.
 
     ``resolver`` and ``holdings`` outlive the generation, so that a reload loses no answer. With
-    ``allow_derived``, ``local_layers`` inspects a reference in the engine's store.
+    ``allow_derived``, ``local_layers`` inspects a reference in the engine's store; it may raise EngineError.
     """
 
     def __init__(
@@ -121,11 +121,7 @@ class ImageList:
         return self._refusal(image, hints)
 
     async def judge(self, image: LocalImage) -> ImageAnswer:
-        """Answer, asking registries for at most ``ON_DEMAND_SECONDS`` where memory does not tell.
-
-        Raises:
-            RegistryError: the agent is stopping.
-        """
+        """Answer, asking registries and the engine for ``ON_DEMAND_SECONDS`` at most where memory does not tell."""
         answer = self.judge_now(image)
         if answer is not None:
             return answer
@@ -136,11 +132,13 @@ class ImageList:
                     *map(self._resolver.refresh, self._stale(hints)),
                     *map(self._holdings.ask, self._open_questions(image, hints)),
                 )
+                entry = self._allowing(image) or await self._parent(image)
         except TimeoutError:
-            pass  # what came in time counts; the flights go on, and the next start finds their answers
-        entry = self._allowing(image)
-        if entry is None:
-            entry = await self._parent(image)
+            entry = self._allowing(image)  # what came in time counts; the next start finds the other answers
+        except EngineError as error:
+            return ImageAnswer(allowed=False, reason=f"the engine cannot say what the image was built on: {error}")
+        except RegistryError as error:
+            return ImageAnswer(allowed=False, reason=str(error))
         return self._refusal(image, hints) if entry is None else ImageAnswer(allowed=True, entry=entry)
 
     async def refresh_all(self, progress: Callable[[int, int, EntryStatus], None] | None = None) -> None:

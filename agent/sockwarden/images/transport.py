@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_REDIRECTS: Final = 3
 """Registries redirect manifests once at most; three leaves room for a renamed host."""
 
+MAX_PORT: Final = 65535
+"""The reference grammar and httpx let larger ones pass, and the event loop then fails in its own way."""
+
 
 class UnreachableError(RegistryError):
     """No HTTP answer came: connection refused, TLS failed, or the time was over."""
@@ -74,7 +77,7 @@ class Transport:
             ) from error
         except (httpx.ProtocolError, httpx.InvalidURL, ValueError) as error:
             raise RegistryError(f"{host} answered what is not HTTP: {_cause(error)}") from error
-        except (httpx.TransportError, httpx.StreamError, ssl.SSLError, OSError) as error:
+        except (httpx.TransportError, httpx.StreamError, OSError) as error:
             raise UnreachableError(f"{host} cannot be reached: {_cause(error)}", remedy=_REMEDY) from error
 
     async def _follow(self, method: str, url: httpx.URL, headers: dict[str, str], max_bytes: int) -> Answer:
@@ -90,6 +93,8 @@ class Transport:
         raise RegistryError(f"{url.host} redirects more than {MAX_REDIRECTS} times")
 
     async def _once(self, method: str, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> Answer:
+        if url.port is not None and url.port > MAX_PORT:
+            raise RegistryError(f"{url.netloc.decode('ascii')} has no port that exists")
         client = self._client(direct=is_loopback(url.host))
         # The bytes that hash to the digest are wanted, not what a content coding makes of them.
         request = client.build_request(method, url, headers={"accept-encoding": "identity", **headers})

@@ -58,3 +58,9 @@ def test_a_fragment_is_dropped():
 
 def test_a_repository_reads_as_its_canonical_name():
     assert str(Repository("docker.io", "library/docker")) == "docker.io/library/docker"
+
+
+def test_the_case_of_a_host_does_not_matter():
+    settings = RegistrySettings(frozenset({"reg.lan:5000"}), {"reg.lan:5000": "https://mirror.example"})
+    mirror, origin = endpoints_of("Reg.LAN:5000", settings)
+    assert (mirror.base, origin.base) == ("https://mirror.example", "http://reg.lan:5000")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sockwarden.errors import RegistryError
 from sockwarden.images.endpoints import Repository
 from sockwarden.images.holdings import Holdings, Question
 from sockwarden.images.resolver import Resolver
@@ -71,7 +72,20 @@ def test_a_fault_of_our_own_is_not_taken_for_an_answer(bench, world):
     world.rules.append(fault)
 
     async def scenario(holdings):
-        with pytest.raises(LookupError):
-            await holdings.ask(question("sha256:x", "1"))
+        await holdings.ask(question("sha256:x", "1"))
+        return str(holdings.fault(question("sha256:x", "1")))
+
+    assert run(bench, scenario) == "the agent failed while it asked: LookupError('boom')"
+
+
+def test_closing_gives_up_a_question_under_way(bench, world):
+    world.gate = asyncio.Event()
+
+    async def scenario(holdings):
+        asking = asyncio.create_task(holdings.ask(question("sha256:x", "1")))
+        await world.arrived.wait()
+        await holdings.close()
+        with pytest.raises(RegistryError, match="stops"):
+            await asking
 
     run(bench, scenario)

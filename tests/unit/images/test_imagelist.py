@@ -5,6 +5,7 @@ import httpx
 import pytest
 
 from sockwarden.dockerapi.reference import parse_entry
+from sockwarden.errors import EngineError
 from sockwarden.images.imagelist import ImageList
 from sockwarden.model import ImageAnswer, LocalImage
 
@@ -423,6 +424,30 @@ def test_a_parent_that_is_not_allowed_by_its_own_digest_counts_for_nothing(bench
 def test_a_parent_that_is_not_in_the_store_counts_for_nothing(bench, world):
     world.image(REG, "app", "2", "app2")
     assert not derived(bench, world, local(EVIL, layers=(BASE, TOP)), entry="app:2").allowed
+
+
+def test_an_engine_that_cannot_be_asked_is_a_refusal_with_its_reason(bench, world):
+    world.image(REG, "app", "1", "app")
+
+    async def down(_: str) -> LocalImage | None:
+        raise EngineError("the engine is gone")
+
+    options = {"allow_derived": True, "local_layers": down}
+    (answer,) = bench.judge([f"{REG}/app:1"], judged(local(EVIL, layers=(BASE, TOP))), **options)
+    assert answer.reason == "the engine cannot say what the image was built on: the engine is gone"
+
+
+def test_an_agent_that_stops_refuses_who_still_waits(bench, world):
+    world.gate = asyncio.Event()
+
+    async def scenario(image_list):
+        waiting = asyncio.create_task(image_list.judge(local(EVIL)))
+        await world.arrived.wait()
+        await image_list._resolver.close()
+        return await waiting
+
+    answer = bench.judge([f"{REG}/app:1"], scenario)
+    assert (answer.allowed, answer.reason[-15:]) == (False, "the agent stops")
 
 
 # ---- status

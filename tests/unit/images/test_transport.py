@@ -60,3 +60,8 @@ def test_a_redirect_that_leaves_what_is_trusted_is_refused(bench, world, locatio
 def test_redirects_have_an_end(bench, world):
     world.rules.append(redirect("/v2/again"))
     assert "redirects more than" in str(fails(bench, lambda client: client.head(APP, "1")))
+
+
+def test_a_port_that_no_host_has_is_refused(bench, world):
+    error = fails(bench, lambda client: client.head(Repository("reg.example:99999", "app"), "1"))
+    assert (str(error), world.seen) == ("reg.example:99999 has no port that exists", [])
