@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from sockwarden.demo import expected, image
-from sockwarden.demo.engine import ThrowAwayEngine
+from sockwarden.demo.engine import ThrowAwayEngine, docker_cli
 from sockwarden.demo.registry import ThrowAwayRegistry
 from sockwarden.demo.terminal import Terminal
 from sockwarden.demo.warden import ThrowAwayWarden
@@ -52,7 +52,7 @@ class Docker:
 
     host: Path
     home: Path
-    program: str = field(default_factory=lambda: shutil.which("docker") or "docker")
+    program: str = field(default_factory=docker_cli)
     more: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,7 +101,7 @@ def test_a_container_without_the_socket_runs_whatever_its_image(closed: Any, ima
 
 def test_push_from_a_container_is_blocked_with_the_documented_text(gateway: Any, images: Any) -> None:
     done = gateway.docker(*run_words(gateway, images.cli, "docker", "push", "myimage"))
-    assert expected.at_documented_version(done.stderr.splitlines()[-1]) == expected.PUSH_BLOCKED_LINE
+    assert expected.as_documented(done.stderr.splitlines()[-1]) == expected.PUSH_BLOCKED_LINE
 
 
 def test_a_raw_push_request_from_a_container_is_blocked_with_the_documented_text(gateway: Any, images: Any) -> None:
@@ -161,38 +163,65 @@ def test_the_policy_changes_without_a_restart(gateway_factory: Callable[..., Any
 # The demonstration itself.
 
 
-def demo_command() -> list[str]:
-    return [sys.executable, "-m", "sockwarden", "demo"]
+@dataclass
+class Demo:
+    """One run of it, below a directory of our own."""
+
+    below: Path
+    names: set[str] = field(default_factory=set)
+    shown: list[str] = field(default_factory=list)
+    status: int = -1
+
+    def run(self, *, interrupt_at: str = "") -> None:
+        command = [sys.executable, "-m", "sockwarden", "demo"]
+        environment = {**os.environ, "TMPDIR": str(self.below)}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                self.names |= set(os.listdir(self.below))
+                self.shown.append(line.rstrip("\n"))
+                if interrupt_at and interrupt_at in line:
+                    process.send_signal(signal.SIGTERM)
+            self.status = process.wait(60)
+
+    def traces(self) -> list[str]:
+        """What is left of it: files, cgroups, processes that name its directory."""
+        assert self.names, "it never had a directory"
+        tops = [CGROUPS, *(each for each in CGROUPS.iterdir() if each.is_dir())]
+        cgroups = [str(top / name) for top in tops for name in self.names if (top / name).exists()]
+        processes = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if (
+                    entry.name.isdecimal()
+                    and os.fsencode(self.below / "sockwarden-demo") in (entry / "cmdline").read_bytes()
+                ):
+                    processes.append(entry.name)
+        return [*os.listdir(self.below), *cgroups, *processes]
 
 
-def demo_traces() -> set[str]:
-    places = (Path(tempfile.gettempdir()), CGROUPS, *(each for each in CGROUPS.iterdir() if each.is_dir()))
-    return {str(path) for place in places for path in place.glob("sockwarden-demo-*")}
+@pytest.fixture
+def demo(workshop: Path) -> Demo:
+    """A demonstration that was not run yet."""
+    return Demo(Path(tempfile.mkdtemp(prefix="demo-", dir=workshop)))
 
 
-def test_the_demonstration_shows_every_transcript_and_leaves_no_trace(direct: Any) -> None:
-    containers = direct.right("ps", "-a")
-    before = demo_traces()
-    done = subprocess.run(demo_command(), capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
-    assert lines.count(expected.RUN_DENIED_LINE) == 2
-    assert sum(expected.at_documented_version(line) == expected.PUSH_BLOCKED_LINE for line in lines) == 1
-    assert "\x1b" not in done.stdout
-    assert demo_traces() <= before
-    assert direct.right("ps", "-a") == containers
+def test_the_demonstration_shows_every_transcript_and_leaves_no_trace(demo: Demo, direct: Any) -> None:
+    containers = direct.right("ps", "-aq")
+    demo.run()
+    assert demo.status == 0, "\n".join(demo.shown)
+    assert demo.shown.count(expected.RUN_DENIED_LINE) == 2
+    assert [expected.as_documented(line) for line in demo.shown].count(expected.PUSH_BLOCKED_LINE) == 1
+    assert "\x1b" not in "".join(demo.shown)
+    assert demo.traces() == []
+    assert direct.right("ps", "-aq") == containers
 
 
-def test_the_demonstration_interrupted_leaves_no_trace(engine: Any) -> None:
-    before = demo_traces()
-    with subprocess.Popen(demo_command(), stdout=subprocess.PIPE, text=True, env={**os.environ}) as demo:
-        assert demo.stdout is not None
-        for line in demo.stdout:
-            if "3/3" in line:
-                demo.send_signal(signal.SIGTERM)
-                break
-        rest = demo.stdout.read()
-        assert demo.wait(60) == 1
-    assert "interrupted" in rest
-    assert demo_traces() <= before
+def test_the_demonstration_interrupted_leaves_no_trace(demo: Demo, engine: Any) -> None:
+    demo.run(interrupt_at="3/3")
+    assert demo.status == 1
+    assert "interrupted" in demo.shown
+    assert demo.traces() == []
     assert engine_answers(engine.socket)

@@ -54,6 +54,12 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def docker_cli() -> str:
+    """Return the docker CLI that was installed with the engine, else the first on PATH."""
+    beside = Path(program("dockerd", "docker.io")).resolve().parents[1] / "bin" / "docker"
+    return str(beside) if os.access(beside, os.X_OK) else program("docker", "docker.io")
+
+
 class ThrowAwayEngine:
     """A dockerd below ``root``. ``private``: in its own mount namespace (else the caller made one)."""
 
@@ -101,9 +107,11 @@ class ThrowAwayEngine:
         """Return the environment in which the docker CLI talks to this engine (or to ``host``)."""
         config = self.root / "docker-config"
         config.mkdir(exist_ok=True)
-        return clean_environment(
+        environment = clean_environment(
             self.root, DOCKER_HOST=f"unix://{host or self.socket}", DOCKER_CONFIG=str(config), DOCKER_CLI_HINTS="false"
         )
+        environment["PATH"] = f"{Path(docker_cli()).parent}:{environment['PATH']}"
+        return environment
 
     def docker(
         self, *arguments: str, host: Path | None = None, stdin: bytes = b"", check: bool = True
@@ -111,7 +119,7 @@ class ThrowAwayEngine:
         """Run the docker CLI against this engine. Raises ``ChildError`` on failure if ``check``."""
         try:
             done = subprocess.run(
-                [program("docker", "docker.io"), *arguments],
+                [docker_cli(), *arguments],
                 env=self.environment(host),
                 input=stdin,
                 capture_output=True,

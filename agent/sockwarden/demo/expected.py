@@ -57,11 +57,15 @@ CURL_COMMAND: Final = (
 )
 
 _VERSION: Final = re.compile(r'"/v1\.[0-9]+/')
+_SPELT_IN_FULL: Final = "/images/docker.io/library/myimage/push?"
 
 
-def at_documented_version(text: str) -> str:
-    """Replace the API version that this machine's CLI speaks by the page's: the only difference there may be."""
-    return _VERSION.sub('"/v1.43/', text)
+def as_documented(text: str) -> str:
+    """Undo the two differences that the CLI of this machine may make: a refusal shows the path as it was sent.
+
+    The API version is the one that CLI and engine agree on, and CLIs from 28 on spell the repository in full.
+    """
+    return _VERSION.sub('"/v1.43/', text).replace(_SPELT_IN_FULL, "/images/myimage/push?")
 
 
 def policy(*, without: str = "") -> dict[str, Any]:

@@ -13,16 +13,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.demo.engine import program
+from sockwarden.demo.engine import docker_cli, program
 
 if TYPE_CHECKING:
     from sockwarden.demo.engine import ThrowAwayEngine
 
 _LIBRARY: Final = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 """A line of ldd(1) that names a file."""
-
-CLIENTS: Final = (("docker", "docker.io"), ("curl", "curl"))
-"""What the image ``docker:cli`` holds besides busybox, and the Debian packages of it."""
 
 
 def libraries(binary: str) -> list[str]:
@@ -81,8 +78,7 @@ def busybox_tree(file: Path, *, marker: str = "", clients: bool = False) -> None
         if applet != "busybox":
             tree.link(f"bin/{applet}", "busybox")
     if clients:
-        for name, package in CLIENTS:
-            binary = program(name, package)
+        for name, binary in (("docker", docker_cli()), ("curl", program("curl", "curl"))):
             tree.binary(f"usr/bin/{name}", binary)
             for library in libraries(binary):
                 tree.binary(library.lstrip("/"), library)

@@ -29,10 +29,11 @@ PROMPT: Final = "/ # "
 SOCKET_MOUNT: Final = "/var/run/docker.sock:/var/run/docker.sock"
 RUN_DOCUMENTED: Final = f"docker run -it --rm -v {SOCKET_MOUNT} docker:cli"
 
-METRICS_SHOWN: Final = re.compile(
-    r"sockwarden_(?:connections|requests|denials|guard_events|guard_lost_events|kills)_total\b.*"
-    r"|sockwarden_(?:policy_generation|mode_info|build_info)\b.*"
+ALWAYS_SHOWN: Final = re.compile(r"sockwarden_(?:guard_lost_events_total|kills_total|policy_generation)")
+COUNTERS_SHOWN: Final = re.compile(
+    r"sockwarden_(?:(?:connections|requests|denials|guard_events)_total|(?:mode|build)_info)\b.*"
 )
+"""Of these the samples that are not zero."""
 
 AUDIT_KEYS: Final = ("time", "decision", "rule", "command", "method", "target", "image")
 """The part of an audit record that fits on a line; ``--keep`` leaves the whole file."""
@@ -115,19 +116,20 @@ class Play:
         command = f"{RUN_DOCUMENTED} sh"
         self._screen.command(command)
         with Terminal(shlex.split(command), self._stage.engine.environment()) as terminal:
-            self._screen.output(terminal.expect(PROMPT))
+            self._screen.output(terminal.expect(PROMPT).removesuffix(PROMPT))
             listing = self._in_container(terminal, "docker ps")
             check_contains("docker ps in the container shows the container itself", "docker:cli", listing)
             self._screen.right("the allowed image uses the socket")
             self._push_by_cli(terminal)
             self._push_by_http(terminal)
+            self._screen.output(f"{PROMPT}exit")
             terminal.type("exit")
             terminal.rest()
 
     def _push_by_cli(self, terminal: Terminal) -> None:
         got = self._in_container(terminal, "docker push myimage")
         lines = [line for line in got.splitlines() if line.startswith(expected.DAEMON)]
-        line = expected.at_documented_version(lines[0]) if lines else got
+        line = expected.as_documented(lines[0]) if lines else got
         check("the refusal of docker push", expected.PUSH_BLOCKED_LINE, line)
         self._screen.right("blocked, with the documented text (the path has this CLI's API version)")
 
@@ -153,7 +155,7 @@ class Play:
         self._screen.title("What sockwarden counted")
         samples = self._stage.warden.metrics()
         for name, value in samples.items():
-            if METRICS_SHOWN.fullmatch(name):
+            if ALWAYS_SHOWN.fullmatch(name) or (value and COUNTERS_SHOWN.fullmatch(name)):
                 self._screen.output(f"{name} {value:g}")
         denials = sum(value for name, value in samples.items() if name.startswith("sockwarden_denials_total"))
         check("the count of denials", str(EXPECTED_DENIALS), f"{denials:g}")
@@ -201,9 +203,11 @@ class Play:
     def _in_container(self, terminal: Terminal, command: str) -> str:
         """Type a command at the container's prompt; return what it printed."""
         terminal.type(command)
-        shown = terminal.expect(PROMPT)
-        self._screen.output(PROMPT + shown.removesuffix(PROMPT))
-        return shown.removeprefix(command).removesuffix(PROMPT)
+        terminal.expect(f"{command}\n")  # its echo: busybox may draw the prompt once more before it
+        self._screen.output(f"{PROMPT}{command}")
+        shown = terminal.expect(PROMPT).removesuffix(PROMPT)
+        self._screen.output(shown)
+        return shown
 
 
 def run(color: bool, keep: bool) -> int:
