@@ -86,7 +86,7 @@ class ProcessCache:
             with process.oneshot(), contextlib.suppress(psutil.Error):
                 parent = process.ppid()
                 user = readable(process.username())
-                cmdline = redact_command_line([readable(argument) for argument in process.cmdline()])
+                cmdline = tuple(readable(argument) for argument in redact_command_line(process.cmdline()))
         except (psutil.Error, OSError, ValueError):
             return ProcessSnapshot(pid, exe)
         return ProcessSnapshot(pid, exe, cmdline, user, self._chain(parent, MAX_PARENTS))

@@ -46,10 +46,11 @@ _SECRET_WORDS: Final = ("token", "secret", "password", "passwd", "key", "auth", 
 
 _SECRET_FLAG: Final = re.compile(r"-{1,2}([A-Za-z][\w.-]*)(=)?(.*)", re.DOTALL)
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][\w.-]*)=(.+)", re.DOTALL)
+_NAME: Final = re.compile(r"[\w.-]*")
 _ENV_FLAGS: Final = re.compile(r"-[A-Za-z]*e|--env|--build-arg")
-_ENV_ATTACHED: Final = re.compile(r"(-e|--env=|--build-arg=)([^=]*)=.*", re.DOTALL)
+_ENV_ATTACHED: Final = re.compile(r"(-e|--env=|--build-arg=)([\w.-]*)=.*", re.DOTALL)
 _USER_FLAGS: Final = frozenset({"-u", "--user", "--proxy-user"})
-_USER_ATTACHED: Final = re.compile(r"(-u|--user=|--proxy-user=)([^:]*):.*", re.DOTALL)
+_USER_ATTACHED: Final = re.compile(r"(-u|--user=|--proxy-user=)([\w.-]*):.*", re.DOTALL)
 # A header or a JSON member: the value is hidden to the end of the argument.
 _HEADER: Final = re.compile(
     rf"(?:{'|'.join(_SECRET_WORDS)}|x-registry-config|cookie)[A-Za-z_-]{{0,32}}[\"']?\s{{0,8}}:",
@@ -150,9 +151,11 @@ class _State:
         if hide:
             return HIDDEN
         if environment and not option and "=" in text:
-            return f"{text.partition('=')[0]}={HIDDEN}"
+            return _hide_after("=", text)
         if user and not option and ":" in text:
-            return f"{text.partition(':')[0]}:{HIDDEN}"
+            return _hide_after(":", text)
+        if len(text) > 2 and text.startswith("-p"):  # "-pSECRET", whatever else it could be
+            return f"-p{HIDDEN}"
         return text if announced else self._show(text)
 
     def _announce(self, text: str) -> bool:
@@ -171,8 +174,6 @@ class _State:
         return True
 
     def _show(self, text: str) -> str:
-        if len(text) > 2 and text.startswith("-p") and not text[2].isspace():
-            return f"-p{HIDDEN}"
         for pattern in (_ENV_ATTACHED, _USER_ATTACHED):
             found = pattern.fullmatch(text)
             if found:
@@ -203,6 +204,12 @@ def _inner(text: str, depth: int) -> str:
         words = [part for part in _SHELL.split(text) if part]
     state = _State(depth + 1)
     return " ".join(state.next(word[1:-1] if _quoted(word) else word) for word in words)
+
+
+def _hide_after(mark: str, text: str) -> str:
+    """Hide what follows ``mark``; hide all where what precedes it is no plain name, as in a URL."""
+    name = text.partition(mark)[0]
+    return f"{name}{mark}{HIDDEN}" if _NAME.fullmatch(name) else HIDDEN
 
 
 def _redact_embedded(found: re.Match[str]) -> str:

@@ -1,0 +1,132 @@
+"""Audit records: their form, and what they never hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from sockwarden.model import (
+    Container,
+    ContainerClient,
+    HostClient,
+    IdentitySource,
+    Mode,
+    Peer,
+    Rule,
+    UnknownClient,
+)
+from sockwarden.observe.audit import MAX_RECORD, AuditLog, AuditRecord, encode
+from sockwarden.observe.metrics import Decision
+from sockwarden.observe.process import ProcessCache, ProcessRef, ProcessSnapshot
+from sockwarden.observe.sink import AuditSink
+
+PEER = Peer(4242, 0, 0, 9, IdentitySource.PIDFD)
+CONTAINER = Container("a" * 64, f"sha256:{'1' * 64}", "img:1")
+RECORD = AuditRecord(
+    time=1_700_000_000.0,
+    decision=Decision.DENY,
+    rule=Rule.COMMAND_LIST,
+    command="push",
+    method="POST",
+    target="/v1.41/images/u:s3cret@h/a/push?tag=1",
+    client=ContainerClient(PEER, CONTAINER),
+    generation=3,
+    mode=Mode.ENFORCE,
+    message="no",
+)
+PROCESS = ProcessSnapshot(4242, "/bin/docker", ("docker", "push"), "root", (ProcessRef(1, "/sbin/init"),))
+
+
+def test_a_record_has_the_documented_form():
+    assert json.loads(encode(RECORD, PROCESS, "/run/engine.sock")) == {
+        "time": "2023-11-14T22:13:20.000Z",
+        "decision": "deny",
+        "rule": "command-list",
+        "command": "push",
+        "method": "POST",
+        "target": "***@h/a/push?tag=1",
+        "message": "no",
+        "container": {"id": "a" * 64, "image": "img:1", "digest": f"sha256:{'1' * 64}"},
+        "process": {
+            "pid": 4242,
+            "exe": "/bin/docker",
+            "cmdline": ["docker", "push"],
+            "user": "root",
+            "parents": [{"pid": 1, "exe": "/sbin/init"}],
+        },
+        "engine": "/run/engine.sock",
+        "generation": 3,
+        "mode": "enforce",
+    }
+
+
+@pytest.mark.parametrize("client", [HostClient(PEER), UnknownClient(PEER, Rule.UNKNOWN_CONTAINER, "x"), None])
+def test_only_a_known_container_has_a_container(client):
+    assert json.loads(encode(dataclasses.replace(RECORD, client=client), PROCESS, ""))["container"] is None
+
+
+def test_a_record_without_a_process_says_so():
+    assert json.loads(encode(RECORD, None, ""))["process"] is None
+
+
+def test_a_record_without_a_message_has_none():
+    assert "message" not in json.loads(encode(dataclasses.replace(RECORD, message=""), None, ""))
+
+
+def test_a_process_that_was_gone_has_null_fields():
+    process = json.loads(encode(RECORD, ProcessSnapshot(7), ""))["process"]
+    assert process == {"pid": 7, "exe": None, "cmdline": None, "user": None, "parents": []}
+
+
+def test_a_clients_text_cannot_break_the_line():
+    line = encode(dataclasses.replace(RECORD, message="a\nb\x7f\u2028\udcff", method="X\r"), None, "")
+    assert line.count(b"\n") == 1
+    assert line[:-1].decode("ascii").isprintable()
+
+
+def test_a_record_is_never_longer_than_its_limit():
+    long = "\U0001f600" * 9999
+    process = ProcessSnapshot(1, long, (long,) * 64, long, (ProcessRef(1, long),) * 8)
+    container = Container("a" * 64, f"sha256:{'1' * 64}", long)
+    record = dataclasses.replace(
+        RECORD,
+        client=ContainerClient(PEER, container),
+        command=long,
+        method=long,
+        target=long,
+        message=long,
+    )
+    line = encode(record, process, long)
+    assert (len(line) <= MAX_RECORD, json.loads(line)["truncated"]) == (True, True)
+
+
+def test_a_long_record_without_a_process_is_shortened_too():
+    line = encode(dataclasses.replace(RECORD, message="x" * MAX_RECORD), None, "")
+    assert (len(line) <= MAX_RECORD, json.loads(line)["truncated"]) == (True, True)
+
+
+@pytest.fixture
+def log(tmp_path):
+    sink = AuditSink(str(tmp_path / "audit.log"))
+    yield AuditLog(sink, ProcessCache(lambda _: 9), "/run/engine.sock")
+    sink.close()
+
+
+def test_a_log_writes_one_line_per_record(log, tmp_path):
+    log.write(RECORD)
+    log.write(RECORD)
+    assert len((tmp_path / "audit.log").read_bytes().splitlines()) == 2
+
+
+def test_a_log_describes_the_peer(log, tmp_path):
+    log.write(dataclasses.replace(RECORD, client=HostClient(dataclasses.replace(PEER, pid=os.getpid()))))
+    assert json.loads((tmp_path / "audit.log").read_bytes())["process"]["exe"]
+
+
+@pytest.mark.parametrize("client", [None, UnknownClient(None, Rule.IDENTITY, "x")])
+def test_a_log_without_a_peer_has_no_process(log, tmp_path, client):
+    log.write(dataclasses.replace(RECORD, client=client))
+    assert json.loads((tmp_path / "audit.log").read_bytes())["process"] is None
