@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from sockwarden.gateway.intake import Intake
     from sockwarden.gateway.ports import Wiring
     from sockwarden.gateway.takeover import SocketTakeover
 
@@ -41,7 +42,7 @@ class GatewayServer:
         self._wiring = wiring
         self._takeover = takeover
         self._servers: list[asyncio.Server] = []
-        self._connections: set[ClientConnection] = set()
+        self._connections: set[Intake] = set()
         self._watch: NameWatch | None = None
         self._reclaiming: asyncio.Task[None] | None = None
         self.on_retaken: Callable[[], None] = _nothing

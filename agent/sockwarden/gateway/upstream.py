@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sockwarden.errors import ClientError, EngineError
+from sockwarden.gateway.duplex import WRITE_BUFFER_BYTES
 from sockwarden.http1.chunked import ChunkedBody
 from sockwarden.http1.response import Framing, ResponseHead, parse_response
 
@@ -25,9 +26,6 @@ CONNECT_SECONDS: Final = 10.0
 
 SPARE_CONNECTIONS: Final = 8
 """Opened ahead, so that a new client does not wait for a second connect(); dockerd keeps idle ones for ever."""
-
-WRITE_BUFFER_BYTES: Final = 256 * 1024
-"""How much may wait for a slow reader, per direction; a unix socket moves about 200 KiB at a time."""
 
 MAX_CAPTURED_BYTES: Final = 1024 * 1024
 """A captured answer (of a create) is a few hundred bytes; more means that it is not one."""

@@ -1,0 +1,83 @@
+"""What every accepted connection needs before it knows HTTP: its transport, one deadline, reasons not to read.
+
+Never: bytes. Those are the subclass's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import select
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WRITE_BUFFER_BYTES: Final = 256 * 1024
+"""How much may wait for a slow reader, per direction; a unix socket moves about 200 KiB at a time."""
+
+
+class Hold(enum.Flag):
+    """Why nothing is read from a client for now."""
+
+    NONE = 0
+    PIPELINE = enum.auto()  # it has sent more than the exchange before it can take
+    ENGINE = enum.auto()  # the engine reads slowly
+
+
+class Duplex(asyncio.Protocol):
+    """A connection with back-pressure in both directions and at most one deadline."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any other callback
+        self._holds = Hold.NONE
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    def hold(self, reason: Hold, *, on: bool) -> None:
+        """Stop reading for ``reason``, or drop that reason and read on if it was the last."""
+        before = self._holds
+        self._holds = before | reason if on else before & ~reason
+        if bool(before) == bool(self._holds) or self.transport.is_closing():
+            return
+        if self._holds:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def set_deadline(self, seconds: float, late: Callable[[], None]) -> None:
+        """Call ``late`` in that many seconds, in place of any deadline before."""
+        self.drop_deadline()
+        self._timer = asyncio.get_running_loop().call_later(seconds, late)
+
+    def drop_deadline(self) -> None:
+        """Forget the deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether a deadline runs."""
+        return self._timer is not None
+
+    def peer_has_closed(self) -> bool:
+        """Whether the peer has closed both halves, after its end of file was read.
+
+        A unix socket whose peer called close() polls POLLHUP; after shutdown(SHUT_WR) it does not
+        (net/unix/af_unix.c, unix_poll). Only then is there nobody left to read an answer.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
