@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sockwarden.errors import EngineError
@@ -39,6 +40,9 @@ RESOLVE_SECONDS: Final = 5.0
 START_DELAYS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Seconds between questions about a container that does not run *yet*: its first process may connect before the engine
 has noted that it runs, and must not be refused because of that race."""
+
+_REMEMBERED_CHOICES: Final = 256
+_REMEMBERED_LENGTH: Final = 4096  # characters: a container can make its cgroup's path longer, but not fill the memory
 
 
 class Engine(Protocol):
@@ -202,8 +206,14 @@ class ContainerResolver:
 
 
 def _confirmed(peer: Peer, lines: str, running: Mapping[str, _Running]) -> ContainerClient | None:
-    chosen = choose(lines, {container_id: entry.init_lines for container_id, entry in running.items()})
+    inits = tuple((container_id, entry.init_lines) for container_id, entry in running.items())
+    chosen = _remembered_choice(lines, inits) if len(lines) <= _REMEMBERED_LENGTH else choose(lines, dict(inits))
     return None if chosen is None else ContainerClient(peer, running[chosen].container)
+
+
+@lru_cache(maxsize=_REMEMBERED_CHOICES)
+def _remembered_choice(lines: str, inits: tuple[tuple[str, str], ...]) -> str | None:
+    return choose(lines, dict(inits))
 
 
 def _init_pid(answer: Mapping[str, Any]) -> int:

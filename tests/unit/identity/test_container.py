@@ -126,6 +126,10 @@ def test_a_resolved_container_needs_no_engine_the_next_time(resolver, engine):
     assert (resolver.resolve_now(at(f"/docker/{GOOD}/x")), engine.asked) == (first, [GOOD])
 
 
+def test_a_long_path_is_resolved_like_a_short_one(resolver):
+    assert isinstance(resolve(resolver, at(f"/docker/{GOOD}" + "/x" * 4096)), ContainerClient)
+
+
 def test_a_restarted_container_is_asked_about_again(resolver, engine, proc):
     resolve(resolver, at(f"/docker/{GOOD}"))
     proc.processes[100] = (8, f"/docker/{GOOD}")
