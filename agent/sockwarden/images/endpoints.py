@@ -7,6 +7,7 @@ or the operator listed the registry, no step down from TLS. It must never open a
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,14 @@ HUB: Final = "docker.io"
 
 _API_HOSTS: Final = MappingProxyType({HUB: "registry-1.docker.io"})
 """Docker Hub's name in references is not the host that speaks the registry API."""
+
+MAX_URL_CHARS: Final = 8192
+"""Signed addresses of storage services have about two thousand characters."""
+
+# RFC 3986, narrowed to what registries use: httpx reads URLs more or less strictly from version to version.
+_WEB: Final = re.compile(r"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
+_AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9._\-]+|\[([^\]]*)\])(?::[0-9]{1,5})?")
+_REST: Final = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,18 +115,30 @@ def trusted_url(text: str, *, after: str, settings: RegistrySettings) -> httpx.U
     Raises:
         RegistryError: it is no absolute http(s) URL, carries a user name, or leaves TLS.
     """
-    try:
-        url = httpx.URL(text)
-        netloc = url.netloc.decode("ascii")
-    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise RegistryError("the registry named an address that is not a URL") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    found = _WEB.fullmatch(text)
+    if found is None:
         raise RegistryError("the registry named an address that is neither http nor https")
-    if url.userinfo:
+    if "@" in found[1]:
         raise RegistryError("the registry named an address with a user name in it")
+    if len(text) > MAX_URL_CHARS or not _is_authority(found[1]) or not _REST.fullmatch(found[2]):
+        raise RegistryError("the registry named an address that is not a URL")
+    url = httpx.URL(text)
+    netloc = url.netloc.decode("ascii")
     if url.scheme == "http" and (after != "http" or not may_be_plain(netloc, settings)):
         raise RegistryError(
             f"{netloc} would be asked without TLS",
             remedy="serve it over https, or list it among the registries that are asked over plain http",
         )
     return url.copy_with(fragment=None)
+
+
+def _is_authority(text: str) -> bool:
+    """Is this a host name or an address, with at most a port?"""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or found[1] is None:
+        return found is not None
+    try:
+        ipaddress.IPv6Address(found[1])
+    except ValueError:
+        return False
+    return True

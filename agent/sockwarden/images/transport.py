@@ -11,6 +11,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
 
 import httpx
 
@@ -86,7 +87,7 @@ class Transport:
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None:
                 return answer
-            target = trusted_url(str(url.join(location)), after=url.scheme, settings=self._settings)
+            target = trusted_url(urljoin(str(url), location), after=url.scheme, settings=self._settings)
             if (target.scheme, target.netloc) != (url.scheme, url.netloc):
                 headers.pop("authorization", None)
             url = target

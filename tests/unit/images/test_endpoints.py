@@ -44,7 +44,18 @@ def test_an_address_that_is_no_web_address_is_refused(text):
         trusted_url(text, after="https", settings=RegistrySettings())
 
 
-@pytest.mark.parametrize("text", ["https://[::1", "https://a:b/", "http://a\x00b/"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://[::1",
+        "https://[1::2::3]/",
+        "https://a:b/",
+        "http://a\x00b/",
+        "https://a/ b",
+        "https://ä/",
+        "https://a/" + "x" * 9999,
+    ],
+)
 def test_an_address_that_is_malformed_is_refused(text):
     with pytest.raises(RegistryError, match="not a URL"):
         trusted_url(text, after="https", settings=RegistrySettings())
@@ -64,3 +75,8 @@ def test_the_case_of_a_host_does_not_matter():
     settings = RegistrySettings(frozenset({"reg.lan:5000"}), {"reg.lan:5000": "https://mirror.example"})
     mirror, origin = endpoints_of("Reg.LAN:5000", settings)
     assert (mirror.base, origin.base) == ("https://mirror.example", "http://reg.lan:5000")
+
+
+@pytest.mark.parametrize("text", ["https://[2001:db8::1]/", "https://[2001:db8::1]:5000/x?y=z", "HTTPS://a-b.c_d:5000"])
+def test_an_address_over_tls_is_taken(text):
+    assert trusted_url(text, after="http", settings=RegistrySettings()).scheme == "https"

