@@ -117,12 +117,11 @@ def run_with_input_that_ends_at_once(desk: Desk) -> str:
 def run_on_a_terminal(desk: Desk) -> str:
     with desk.docker.terminal("run", "--rm", "-it", *ALONE, "busybox", "sh") as terminal:
         terminal.expect("/ # ")
-        terminal.type("stty size; echo $((6*7))")
-        shown: str = terminal.expect("/ # ")
+        shown: str = terminal.enter("stty size; echo $((6*7))", "/ # ")
         terminal.type("exit 3")
         terminal.rest()
         assert terminal.status == 3
-    assert "42" in shown
+    assert shown.splitlines()[-1] == "42"
     return shown
 
 
@@ -155,12 +154,11 @@ def exec_on_a_terminal(desk: Desk) -> str:
     desk.up("sleep", "600")
     with desk.docker.terminal("exec", "-it", NAME, "sh") as terminal:
         terminal.expect("/ # ")
-        terminal.type("echo on $((1+1))")
-        shown: str = terminal.expect("/ # ")
+        shown: str = terminal.enter("echo on $((1+1))", "/ # ")
         terminal.type("exit 4")
         terminal.rest()
         assert terminal.status == 4
-    assert "on 2" in shown
+    assert shown == "on 2\n"
     return shown
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,9 +204,11 @@ class Demo:
 
 
 @pytest.fixture
-def demo(workshop: Path) -> Demo:
+def demo() -> Iterator[Demo]:
     """A demonstration that was not run yet."""
-    return Demo(Path(tempfile.mkdtemp(prefix="demo-", dir=workshop)))
+    below = Path(tempfile.mkdtemp(prefix="d-"))  # short: sockets live below it
+    yield Demo(below)
+    shutil.rmtree(below)
 
 
 def test_the_demonstration_shows_every_transcript_and_leaves_no_trace(demo: Demo, direct: Any) -> None:

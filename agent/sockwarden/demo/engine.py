@@ -31,6 +31,12 @@ COMMAND_SECONDS: Final = 120.0
 LEFTOVER_SECONDS: Final = 5.0
 """Shims and cgroups go away by themselves soon after the engine; then they are removed."""
 
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""``sun_path`` has 108 bytes with its final NUL (unix(7))."""
+
+LONGEST_SOCKET: Final = "exec/containerd/containerd.sock.ttrpc"
+"""The longest name of a socket that dockerd or containerd makes below our directory."""
+
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -84,6 +90,8 @@ class ThrowAwayEngine:
 
     def start(self) -> None:
         """Start dockerd and wait until it answers."""
+        if len(os.fsencode(self.root / LONGEST_SOCKET)) > MAX_SOCKET_PATH_BYTES:
+            raise ChildError(f"{self.root}: too long a path for unix sockets", remedy="set TMPDIR to a shorter one")
         if self._private:
             self._made = [each for each in isolation.PRIVATE_DIRECTORIES if not each.exists()]
         (self.root / "daemon.json").write_text("{}", "utf-8")

@@ -202,10 +202,8 @@ class Play:
 
     def _in_container(self, terminal: Terminal, command: str) -> str:
         """Type a command at the container's prompt; return what it printed."""
-        terminal.type(command)
-        terminal.expect(f"{command}\n")  # its echo: busybox may draw the prompt once more before it
         self._screen.output(f"{PROMPT}{command}")
-        shown = terminal.expect(PROMPT).removesuffix(PROMPT)
+        shown = terminal.enter(command, PROMPT)
         self._screen.output(shown)
         return shown
 

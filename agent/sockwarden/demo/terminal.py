@@ -76,6 +76,12 @@ class Terminal:
         """Type a line and the return key."""
         os.write(self._ours, line.encode() + b"\n")
 
+    def enter(self, command: str, prompt: str) -> str:
+        """Type a command; return what it printed before the next prompt."""
+        self.type(command)
+        self.expect(f"{command}\n")  # its echo: busybox may draw the prompt once more before it
+        return self.expect(prompt).removesuffix(prompt)
+
     def rest(self) -> str:
         """Wait for the program to end; return what appeared since the last ``expect``."""
         deadline = time.monotonic() + self._seconds
