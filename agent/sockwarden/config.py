@@ -91,7 +91,10 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """``[gateway]``: the public path, and how we come to it."""
+    """``[gateway]``: where clients find us, and how we come there.
+
+    With ``swap`` the gateway takes the engine's path; a ``listen`` that differs is a second way to the gateway.
+    """
 
     listen: str = PUBLIC_SOCKET
     takeover: Takeover = Takeover.SWAP
@@ -176,8 +179,19 @@ class Config:
 
     def __post_init__(self) -> None:
         same = same_socket(self.engine.socket, self.gateway.listen)
-        if same != (self.gateway.takeover is Takeover.SWAP):
-            raise AssertionError("the gateway has the engine's own path if and only if it swaps")
+        if same and self.gateway.takeover is not Takeover.SWAP:
+            raise AssertionError("the gateway cannot have the engine's own path unless it swaps")
+
+    @property
+    def public_socket(self) -> str:
+        """The path that the gateway takes."""
+        return self.engine.socket if self.gateway.takeover is Takeover.SWAP else self.gateway.listen
+
+    @property
+    def second_socket(self) -> str | None:
+        """Another path that leads to the gateway, or None."""
+        differs = not same_socket(self.engine.socket, self.gateway.listen)
+        return self.gateway.listen if differs and self.gateway.takeover is Takeover.SWAP else None
 
     @classmethod
     def default(cls) -> Config:
@@ -224,7 +238,8 @@ def parse_config(text: bytes, file: str) -> Config:
     audit = reading.audit(root.section("audit"))
     clients = reading.clients(root.section("clients"))
     registry = reading.registry(root.section("registry"))
-    daemon = reading.daemon(root.section("daemon"), gateway.listen)
+    public = engine.socket if gateway.takeover is Takeover.SWAP else gateway.listen
+    daemon = reading.daemon(root.section("daemon"), public)
     root.finish()
     faults.raise_if_any()
     return Config(engine, gateway, guard, policy, metrics, audit, clients, registry, daemon)
@@ -258,10 +273,7 @@ class _Reading:
         if gateway.has("listen"):
             place = gateway.value_place("listen")
             same = same_socket(socket, listen)
-            if takeover is Takeover.SWAP and not same:
-                message = f"gateway.listen differs from engine.socket ({socket}), whose place a swap takes"
-                self._faults.add(place, message, 'leave out gateway.listen, or set takeover = "none"')
-            elif takeover is not Takeover.SWAP and same:
+            if takeover is not Takeover.SWAP and same:
                 message = f'with takeover = "{takeover.value}" gateway.listen must differ from engine.socket'
                 self._faults.add(place, message, "choose another path for one of them")
         elif takeover is Takeover.NONE:

@@ -70,7 +70,7 @@ class TakeoverError(SockwardenError):
     """The public socket path cannot be taken over, or not be given back."""
 
 
-class PermissionNeeded(SockwardenError):
+class PermissionNeededError(SockwardenError):
     """The command needs root or a capability that this process lacks."""
 
     exit_code = ExitCode.NO_PERMISSION

@@ -20,7 +20,8 @@ RANKS: Final = (
     {"engine", "identity", "images", "kernel", "observe"},
     {"gateway"},
     {"service"},
-    {"cli", "demo"},
+    {"demo"},
+    {"cli"},
 )
 """A module imports only lower ranks, or its own folder."""
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from sockwarden.errors import PermissionNeeded
+from sockwarden.errors import PermissionNeededError
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +19,6 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
     from sockwarden.demo import play  # noqa: PLC0415  # the other commands start faster without
 
     if os.geteuid() != 0:
-        raise PermissionNeeded("the demonstration starts an engine of its own, for which it must be root")
+        raise PermissionNeededError("the demonstration starts an engine of its own, for which it must be root")
     color = screen.paint("x", "bold", sys.stdout) != "x"
     return play.run(color, arguments.keep)

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sockwarden.config import GuardConfig, GuardMode
-from sockwarden.errors import ExitCode, PermissionNeeded, SockwardenError
+from sockwarden.errors import ExitCode, PermissionNeededError, SockwardenError
 from sockwarden.service.sources import read_config
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:  # noqa: ARG001 
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="sockwarden: %(message)s")
     if os.geteuid() != 0:
-        raise PermissionNeeded("the agent must run as root: it moves the engine's socket and looks into /proc")
+        raise PermissionNeededError("the agent must run as root: it moves the engine's socket and looks into /proc")
     config = read_config(arguments.config)
     if arguments.guard is not None:
         try:

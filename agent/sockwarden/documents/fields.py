@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sockwarden.documents.place import Place
 
-MAX_ITEMS: Final = 1000
+MAX_ITEMS: Final = 20_000
 """Items of one list. Each image costs requests to a registry, each command a look-up for every operation."""
 
 _Choice = TypeVar("_Choice", bound=enum.Enum)

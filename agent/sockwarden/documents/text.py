@@ -9,8 +9,8 @@ from sockwarden.documents.place import START, Place
 if TYPE_CHECKING:
     from sockwarden.documents.faults import FaultList
 
-MAX_FILE_BYTES: Final = 1 << 20
-"""Largest file that is read. A policy of a thousand images has about 60 KiB; a megabyte is a mistake."""
+MAX_FILE_BYTES: Final = 4 << 20
+"""Largest file that is read. A policy of 10,000 images pinned by digest has about 1.2 MB; more is a mistake."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 

@@ -45,6 +45,7 @@ class ClientConnection(Intake):
         """Serve a client with ``wiring``; call ``closed`` when the connection is gone."""
         super().__init__(wiring, closed)
         self._engine: EngineConnection | None = None
+        self._engine_ended = False
         self._body: RequestBody | None = None
         self._admitted: tuple[int, Verdict] | None = None
 
@@ -76,6 +77,9 @@ class ClientConnection(Intake):
         if self._phase in (Phase.HEAD, Phase.COLLECT, Phase.LINGER):
             return False
         if self._phase is Phase.STREAM or (self._phase in (Phase.ANSWER, Phase.RAW) and self.peer_has_closed()):
+            self._drop_engine()
+            return False
+        if self._engine_ended:
             self._drop_engine()
             return False
         self._pass_eof()
@@ -338,6 +342,7 @@ class ClientConnection(Intake):
 
     def tunnel_eof(self) -> None:
         """The engine ended its half of the raw stream; the client's half goes on until it ends too."""
+        self._engine_ended = True
         if self._ended:
             self._close()
         elif not self.transport.is_closing():

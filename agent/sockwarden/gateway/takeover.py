@@ -50,12 +50,13 @@ class _Found(enum.Enum):
 class SocketTakeover:
     """Holds the listening socket of the gateway and knows where the engine's socket is."""
 
-    def __init__(self, public: str, engine: str, run_dir: str, how: Takeover) -> None:
-        """Prepare; nothing is touched before :meth:`take`."""
+    def __init__(self, public: str, engine: str, run_dir: str, how: Takeover, second: str | None = None) -> None:
+        """Prepare; nothing is touched before :meth:`take`. ``second`` is another name for the gateway's socket."""
         self.public: Final = os.path.realpath(public)  # names are exchanged, so a symlink must not be one of them
         self._engine = engine
         self._run_dir = Path(run_dir)
         self._how = how
+        self._second = second
         self._parked = str(self._run_dir / "engine.sock")
         self._lock = -1
         self._ours: tuple[int, int] | None = None
@@ -123,6 +124,8 @@ class SocketTakeover:
                 remedy=f"mv {self._parked} {self.public}",
             ) from error
         finally:
+            if self._second is not None and self._ours is not None and _identity(self._second) == self._ours:
+                os.unlink(self._second)
             self._ours = None
             if self._lock >= 0:
                 os.close(self._lock)
@@ -234,6 +237,17 @@ class SocketTakeover:
 
     def _remember(self) -> None:
         self._ours = _identity(self.public)
+        if self._second is None:
+            return
+        try:
+            if _probe(self._second) is _Found.DEAD:
+                os.unlink(self._second)
+            os.link(self.public, self._second)
+        except OSError as error:
+            raise TakeoverError(
+                f"{self._second} cannot be made: {error.strerror}",
+                remedy="leave out gateway.listen, or choose a path on the file system of engine.socket",
+            ) from error
 
 
 def _identity(path: str) -> tuple[int, int] | None:

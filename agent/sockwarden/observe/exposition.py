@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
-from sockwarden.errors import PermissionNeeded, SockwardenError
+from sockwarden.errors import PermissionNeededError, SockwardenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,7 +51,7 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:
     """Serve ``registry`` at http://host:port/metrics; port 0 picks a free one.
 
     Raises:
-        PermissionNeeded: the port needs a privilege.
+        PermissionNeededError: the port needs a privilege.
         SockwardenError: the address cannot be listened on.
     """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -59,7 +59,7 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         server = _Server(host, port, family, _only_metrics(make_wsgi_app(registry)))
     except PermissionError as error:
-        raise PermissionNeeded(
+        raise PermissionNeededError(
             f"no permission to serve metrics on {where}", remedy="choose a port above 1023"
         ) from error
     except (OSError, OverflowError) as error:

@@ -14,7 +14,7 @@ import stat
 import time
 from typing import Final
 
-from sockwarden.errors import PermissionNeeded, SockwardenError
+from sockwarden.errors import PermissionNeededError, SockwardenError
 from sockwarden.observe.line import line_of, timestamp
 
 STANDARD_OUTPUT: Final = "-"
@@ -30,7 +30,7 @@ class AuditSink:
         """Open the sink.
 
         Raises:
-            PermissionNeeded: the file may not be written.
+            PermissionNeededError: the file may not be written.
             SockwardenError: the file is not one that only its owner can write, or cannot be opened.
         """
         self._path: Final = path
@@ -88,7 +88,7 @@ def _open(path: str) -> tuple[int, socket.socket | None]:
     try:
         descriptor = os.open(path, _CREATE, _MODE)
     except PermissionError as error:
-        raise PermissionNeeded(f"no permission to write {path}", remedy="run as root, or set audit.file") from error
+        raise PermissionNeededError(f"no permission to write {path}", remedy="run as root, or set audit.file") from error
     except OSError as error:
         remedy = "give the file itself, not a symbolic link" if error.errno == errno.ELOOP else "set audit.file"
         raise SockwardenError(f"cannot open {path}: {error.strerror}", remedy=remedy) from error

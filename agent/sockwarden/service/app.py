@@ -76,7 +76,11 @@ class Agent:
         self.config = config
         self.started_at = time.time()
         self.takeover = SocketTakeover(
-            config.gateway.listen, config.engine.socket, config.daemon.run_dir, config.gateway.takeover
+            config.public_socket,
+            config.engine.socket,
+            config.daemon.run_dir,
+            config.gateway.takeover,
+            config.second_socket,
         )
         self.upstream = Upstream(lambda: self.takeover.engine_path)
         self.engine = EngineClient(lambda: self.takeover.engine_path)
@@ -129,7 +133,7 @@ class Agent:
             gc.freeze()  # what lives now lives until the end; the collector need not look at it again
             ready(await status_of(self))
             await stop.wait()
-            _log.warning("stopping: %s goes back to the engine", self.config.gateway.listen)
+            _log.warning("stopping: %s is given back", self.takeover.public)
 
     async def _start(self, stack: contextlib.AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
         _raise_file_limit()
@@ -200,7 +204,8 @@ class Agent:
     def _guarded(self) -> GuardedSockets:
         """Return the sockets that a mount must not show, as they are at this moment."""
         engine = os.path.realpath(self.takeover.engine_path)
-        public = {self.takeover.public, *map(os.path.realpath, WELL_KNOWN)} - {engine}
+        second = self.config.second_socket or self.takeover.public
+        public = {self.takeover.public, os.path.realpath(second), *map(os.path.realpath, WELL_KNOWN)} - {engine}
         return GuardedSockets.at(sorted(public), (engine,), self.paths)
 
     def _guard_sockets(self) -> None:

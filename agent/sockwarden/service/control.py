@@ -6,6 +6,7 @@ One JSON object per line each way. Never: anything that changes what is allowed,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -42,8 +43,7 @@ class ControlServer:
             SockwardenError: the path cannot be bound.
         """
         try:
-            if os.path.lexists(self._path):
-                os.unlink(self._path)
+            _remove(self._path)
             before = os.umask(0o177)
             try:
                 self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_LINE_BYTES)
@@ -58,8 +58,7 @@ class ControlServer:
         """Stop listening and remove the socket file."""
         if self._server is not None:
             self._server.close()
-            if os.path.lexists(self._path):
-                os.unlink(self._path)
+            _remove(self._path)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -85,6 +84,11 @@ class ControlServer:
             return await handler()
         except SockwardenError as error:
             return {"error": str(error)}
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 async def ask_agent(path: str, ask: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sockwarden.policy.document import parse_policy
 if TYPE_CHECKING:
     from sockwarden.policy.document import PolicyDocument
 
-MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 """Above what either parser takes, so that it is the parser that says so; /dev/zero must not fill the memory."""
 
 

@@ -132,7 +132,7 @@ def test_the_sample_file_names_every_key():
             "gateway.listen = '/var/run/docker.sock'",
             "/run/docker.sock",
             "/var/run/docker.sock",
-            "/var/run/sockwarden",
+            "/run/sockwarden",
         ),
         (
             "gateway.takeover = 'handover'",
@@ -208,12 +208,6 @@ def test_metrics_can_be_switched_off(text):
             1,
             17,
             "engine.socket is too long for a socket: 108 bytes",
-        ),
-        (
-            "[gateway]\nlisten = '/a'",
-            2,
-            10,
-            "gateway.listen differs from engine.socket (/run/docker.sock), whose place a swap takes",
         ),
         (
             "[gateway]\ntakeover = 'none'",
@@ -304,3 +298,14 @@ def test_the_run_dir_lies_beside_the_public_socket():
 def test_a_gateway_on_the_engines_own_path_that_does_not_swap_cannot_exist(how):
     with pytest.raises(AssertionError):
         dataclasses.replace(Config.default(), gateway=GatewayConfig("/run/docker.sock", how))
+
+
+def test_a_swap_takes_the_engines_path_and_may_have_a_second_one():
+    config = parse_config(b"[engine]\nsocket = '/e/docker.sock'\n[gateway]\nlisten = '/e/second.sock'", "f")
+    assert (config.public_socket, config.second_socket) == ("/e/docker.sock", "/e/second.sock")
+    assert config.daemon.run_dir == "/e/sockwarden"
+
+
+def test_without_a_swap_the_gateway_takes_the_path_that_it_listens_on():
+    config = parse_config(b"[gateway]\nlisten = '/e/gateway.sock'\ntakeover = 'none'", "f")
+    assert (config.public_socket, config.second_socket) == ("/e/gateway.sock", None)
