@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -36,7 +37,7 @@ MISSING_OK = frozenset(filter(None, os.environ.get("SOCKWARDEN_MISSING_OK", "").
 # Enters its cgroup, prepares, connects as often as told, says so, and stays until its input ends.
 CLIENT = """
 import os, socket, sys
-folder, prepare, path, times = sys.argv[1:]
+folder, prepare, path, times, afterwards = sys.argv[1:]
 with open(folder + "/cgroup.procs", "w") as procs:
     procs.write(str(os.getpid()))
 exec(prepare)
@@ -45,6 +46,7 @@ for _ in range(int(times)):
     one = socket.socket(socket.AF_UNIX)
     one.connect(path.format(fd=globals().get("fd")))
     held = [one]
+exec(afterwards)
 print("connected", flush=True)
 sys.stdin.read()
 """
@@ -98,22 +100,23 @@ class Box:
 
     def make_cgroup(self, path: Path) -> None:
         path.mkdir()
-        self.stack.callback(path.rmdir)
+        self.stack.callback(self._remove_cgroup, path)
 
-    def run_client(self, path: str, *, prepare: str = "", times: int = 1, wait: bool = True) -> subprocess.Popen[str]:
+    def run_client(
+        self, path: str, *, prepare: str = "", times: int = 1, afterwards: str = ""
+    ) -> subprocess.Popen[str]:
         command = ["unshare", "--mount", sys.executable, "-I", "-S", "-c", CLIENT]
         client = subprocess.Popen(
-            [*command, str(self.cgroup), prepare, path, str(times)],
+            [*command, str(self.cgroup), prepare, path, str(times), afterwards],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         self.stack.callback(self._end, client)
-        if wait:
-            assert client.stdout is not None
-            line = client.stdout.readline()
-            assert line == "connected\n" or client.wait() == -signal.SIGKILL, client.communicate()[1]
+        assert client.stdout is not None
+        line = client.stdout.readline()
+        assert line == "connected\n" or client.wait() == -signal.SIGKILL, client.communicate()[1]
         return client
 
     def until(self, found: Callable[[], bool]) -> None:
@@ -149,6 +152,16 @@ class Box:
     def _on_life(self, record: abi.CgroupRecord | abi.ProcessRecord) -> None:
         self.life.append(record)
         self._stirred.set()
+
+    @staticmethod
+    def _remove_cgroup(path: Path) -> None:
+        """Remove it when the last process has left: the kernel says so by an exceptional condition."""
+        poll = select.poll()
+        with (path / "cgroup.events").open() as events:
+            poll.register(events, select.POLLPRI)
+            while "populated 1" in (events.seek(0), events.read())[1]:
+                assert poll.poll(DEADLINE * 1000), f"processes stay in {path}"
+        path.rmdir()
 
     @staticmethod
     def _end(client: subprocess.Popen[str]) -> None:
@@ -275,6 +288,28 @@ def test_a_connection_from_before_the_guard_is_found_and_judged(make_box: Callab
     box.guard.guard_sockets(engine=[box.guarded])
     box.until(lambda: bool(box.connects(client.pid)))
     assert box.connects(client.pid)[0].connect.sighting is Sighting.HELD
+
+
+def test_a_path_that_was_re_pointed_after_the_connect_is_seen_through_by_socket_diag(
+    make_box: Callable[..., Box],
+) -> None:
+    box = make_box(watcher="guard_syscall", action=abi.Action.KILL)
+    link = box.folder / "link"
+    link.symlink_to(box.guarded)
+    client = box.run_client(str(link), afterwards=f"os.unlink('{link}'); os.symlink('{box.ordinary}', '{link}')")
+    box.until(lambda: bool(box.connects(client.pid)))
+    event = box.connects(client.pid)[0]
+    assert (event.connect.sighting, event.taken) == (Sighting.HELD, Taken.KILLED)
+
+
+def test_a_child_that_inherited_the_connection_of_a_killed_process_is_killed_too(
+    make_box: Callable[..., Box],
+) -> None:
+    box = make_box(action=abi.Action.KILL)
+    client = box.run_client(str(box.guarded), afterwards="child = os.fork() or sys.stdin.read()")
+    box.until(lambda: len([event for event in box.seen if isinstance(event, GuardEvent)]) == 2)
+    first, second = (event for event in box.seen if isinstance(event, GuardEvent))
+    assert (first.connect.pid, second.connect.sighting, second.taken) == (client.pid, Sighting.HELD, Taken.KILLED)
 
 
 def test_socket_diag_finds_a_holder_in_another_network_namespace(make_box: Callable[..., Box]) -> None:

@@ -124,17 +124,17 @@ class Guard:
             if lacking is not None:
                 raise KernelError(lacking.reason, remedy=lacking.remedy)
             self._force = rungs.attempt(rung, self._setup())
+            try:
+                self._track_life()
+            except KernelError:
+                self._take_down()
+                raise
             seen = "".join(f" {text}" for program, text in rungs.WATCHERS.items() if program in self._force.programs)
             return f"{rung.effect}{seen}; proved by the canary"
 
-        try:
-            self._report = ladder.choose(self._settings.mode, attempt)
-            if self._force is not None:
-                self._track_life()
-                loop.add_reader(self._force.ring.fileno(), self._read_connects)
-        except KernelError:
-            self.close()
-            raise
+        self._report = ladder.choose(self._settings.mode, attempt)
+        if self._force is not None:
+            loop.add_reader(self._force.ring.fileno(), self._read_connects)
         self._sweeper = Sweeper(loop, self._sweep_targets, self._judge_holders)
 
     def guard_sockets(
@@ -195,6 +195,9 @@ class Guard:
         if self._sweeper is not None:
             self._sweeper.close()
             self._sweeper = None
+        self._take_down()
+
+    def _take_down(self) -> None:
         if self._life is not None:
             self._forget_reader(self._life)
             self._life.close()

@@ -37,13 +37,6 @@ class HashMap(Generic[K]):
         slot = ctypes.c_uint32(value)
         check("write a map entry", library().bpf_map_update_elem(self._fd, ctypes.byref(key), ctypes.byref(slot), 0))
 
-    def get(self, key: K) -> int | None:
-        """Return the value, or None if there is no entry."""
-        slot = ctypes.c_uint32()
-        if library().bpf_map_lookup_elem(self._fd, ctypes.byref(key), ctypes.byref(slot)) < 0:
-            return None
-        return slot.value
-
     def remove(self, key: K) -> None:
         """Delete one entry; a missing one is as good as deleted.
 

@@ -6,7 +6,6 @@ had is a "no" with the reason.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -138,8 +137,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-
-
-def kernel_release() -> str:
-    """Return the running kernel's release, for reports."""
-    return os.uname().release
