@@ -30,15 +30,15 @@ test: setup lint unit integration ## set-up, linters and every test that this ma
 
 lint: setup ## ruff, mypy (strict), clang-format, shellcheck
 	@echo 'lint: ruff, mypy, clang-format, shellcheck'
-	@.venv/bin/ruff check --quiet agent tests
-	@.venv/bin/ruff format --quiet --check agent tests
+	@.venv/bin/ruff check --quiet agent tests bench
+	@.venv/bin/ruff format --quiet --check agent tests bench
 	@.venv/bin/mypy --no-error-summary
 	@$(if $(BPF_SOURCES),clang-format --dry-run -Werror $(BPF_SOURCES),true)
 	@shellcheck $(SHELL_SOURCES)
 
 format: setup ## let ruff and clang-format rewrite the sources
-	@.venv/bin/ruff check --quiet --fix agent tests
-	@.venv/bin/ruff format --quiet agent tests
+	@.venv/bin/ruff check --quiet --fix agent tests bench
+	@.venv/bin/ruff format --quiet agent tests bench
 	@$(if $(BPF_SOURCES),clang-format -i $(BPF_SOURCES),true)
 
 unit: setup ## unit and property tests, with full branch coverage of the pure packages
@@ -53,7 +53,7 @@ bpf: setup ## build the BPF objects
 	@$(MAKE) -s -C bpf
 
 bench: setup ## latency and throughput as ratios against a direct connection and HAProxy
-	@$(MAKE) -s -C bench
+	@$(MAKE) -s -C bench $(if $(shell command -v cc),,CC=clang)
 
 clean: ## remove what was built; the set-up stays
 	@rm -rf build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
