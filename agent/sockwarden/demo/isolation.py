@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from sockwarden.errors import PermissionNeeded
+from sockwarden.errors import PermissionNeededError
 
 CLONE_NEWNS: Final = 0x00020000  # unshare(2)
 CLONE_NEWNET: Final = 0x40000000
@@ -39,11 +39,11 @@ def enter(*, network: bool = False) -> list[Path]:
     """Put the calling thread, and all processes that it starts from now on, into private namespaces.
 
     Returns the directories that had to be made as mount points: ``leave`` them empty to ``forget``.
-    Raises ``PermissionNeeded`` where the kernel refuses (not root, or a container without CAP_SYS_ADMIN).
+    Raises ``PermissionNeededError`` where the kernel refuses (not root, or a container without CAP_SYS_ADMIN).
     """
     if _libc.unshare(CLONE_NEWNS | (CLONE_NEWNET if network else 0)) != 0:
         reason = os.strerror(ctypes.get_errno())
-        raise PermissionNeeded(
+        raise PermissionNeededError(
             f"private namespaces are refused: {reason}",
             remedy="run as root, on the host or in a container that has CAP_SYS_ADMIN",
         )
