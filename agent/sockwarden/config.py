@@ -157,10 +157,9 @@ class RegistryConfig:
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """``[daemon]``: directories of our own. ``run_dir`` must be on the file system of the public socket."""
+    """``[daemon]``: where our own sockets are. It must be on the file system of the public socket."""
 
     run_dir: str = "/run/sockwarden"
-    state_dir: str = "/var/lib/sockwarden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,13 +330,12 @@ class _Reading:
 
     def daemon(self, fields: Fields, listen: str) -> DaemonConfig:
         run_dir = self._path(fields, "run_dir", default_run_dir(listen))
-        state_dir = self._path(fields, "state_dir", DaemonConfig().state_dir)
         if len(run_dir.encode()) > MAX_RUN_DIR_BYTES:
             place = fields.value_place("run_dir") if fields.has("run_dir") else UNKNOWN
             message = f"daemon.run_dir is too long for sockets in it: {quoted(run_dir)}"
             self._faults.add(place, message, f"set daemon.run_dir to a path of at most {MAX_RUN_DIR_BYTES} bytes")
         fields.finish()
-        return DaemonConfig(run_dir, state_dir)
+        return DaemonConfig(run_dir)
 
     def _mirrors(self, fields: Fields, plain_http: frozenset[str]) -> tuple[tuple[str, str], ...]:
         mirrors: dict[str, str] = {}

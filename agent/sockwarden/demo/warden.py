@@ -81,7 +81,7 @@ class ThrowAwayWarden:
             "policy": {"file": str(self.files.policy)},
             "metrics": {"listen": "127.0.0.1:0"},
             "audit": {"file": str(self.files.audit)},
-            "daemon": {"run_dir": str(listen.parent / "sockwarden"), "state_dir": str(root / "state")},
+            "daemon": {"run_dir": str(listen.parent / "sockwarden")},
         }
 
     @property

@@ -9,8 +9,9 @@ Never: a decision about a source (policy.mounts, policy.exposure) or an image (t
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from sockwarden.dockerapi.bodies import read_create, read_service, read_volume
 from sockwarden.dockerapi.bodies_mounts import MountKind, MountSource, mounts_of_inspect, volume_source
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 MAX_LOOKUPS: Final = 64
 """Volumes and containers that one request may make us ask the engine about."""
+
+MAX_BODY_ON_LOOP_BYTES: Final = 64 * 1024
+"""The docker CLI sends 2 KiB. A hostile body of 4 MiB takes most of a second to read."""
+
+_View = TypeVar("_View")
 
 _PASS: Final = Judgement(allow(Rule.DEFAULT), again=False)
 _EMPTY_BODIES: Final = frozenset({b"", b"{}", b"null"})
@@ -106,7 +112,7 @@ class BodyInspection:
     # -- operations -------------------------------------------------------
 
     async def _create(self, exchange: Exchange, body: bytes) -> Judgement:
-        wanted = read_create(body)
+        wanted = await _read(read_create, body)
         sources = await self._look_up(wanted.mounts, wanted.volumes_from)
         if not sources:
             return _PASS
@@ -121,11 +127,13 @@ class BodyInspection:
         return Judgement(await self._judge_container(exchange.generation, name), again=False)
 
     async def _volume(self, exchange: Exchange, body: bytes) -> Judgement:  # noqa: ARG002  # one signature for all
-        read_volume(body)  # what it shows is judged when a container mounts it; here it must only be readable
+        await _read(
+            read_volume, body
+        )  # what it shows is judged when a container mounts it; here it must only be readable
         return _PASS
 
     async def _service(self, exchange: Exchange, body: bytes) -> Judgement:
-        wanted = read_service(body)
+        wanted = await _read(read_service, body)
         sources = await self._look_up(wanted.mounts, ())
         if not sources:
             return _PASS
@@ -184,6 +192,13 @@ class BodyInspection:
         if lookups > MAX_LOOKUPS:
             raise ClientError(f"the request names more than {MAX_LOOKUPS} volumes and containers")
         return found
+
+
+async def _read(read: Callable[[bytes], _View], body: bytes) -> _View:
+    """Read a body; a large one beside the loop, where other clients wait."""
+    if len(body) <= MAX_BODY_ON_LOOP_BYTES:
+        return read(body)
+    return await asyncio.to_thread(read, body)
 
 
 def _created_id(answer: bytes) -> str | None:

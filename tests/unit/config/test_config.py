@@ -56,7 +56,6 @@ refresh = "90s"
 timeout = "500ms"
 [daemon]
 run_dir = "/srv/run"
-state_dir = "/srv/state"
 """
 
 
@@ -90,7 +89,7 @@ def test_every_key_is_read():
             90.0,
             0.5,
         ),
-        daemon=DaemonConfig("/srv/run", "/srv/state"),
+        daemon=DaemonConfig("/srv/run"),
     )
 
 
