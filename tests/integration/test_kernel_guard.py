@@ -281,6 +281,15 @@ def test_a_process_that_the_judge_allows_lives(make_box: Callable[..., Box]) -> 
     assert (box.connects(client.pid)[0].taken, client.poll()) == (Taken.ALLOWED, None)
 
 
+def test_a_later_action_is_in_force_for_connections_that_are_held_already(make_box: Callable[..., Box]) -> None:
+    box = make_box(action=abi.Action.AUDIT)
+    client = box.run_client(str(box.guarded))
+    box.until(lambda: bool(box.connects(client.pid)))
+    box.guard.set_action(abi.Action.KILL)
+    box.until(lambda: len(box.connects(client.pid)) == 2)
+    assert [event.taken for event in box.connects(client.pid)] == [Taken.REPORTED, Taken.KILLED]
+
+
 def test_a_connection_from_before_the_guard_is_found_and_judged(make_box: Callable[..., Box]) -> None:
     box = make_box()
     box.guard.guard_sockets(engine=[box.ordinary])
@@ -433,3 +442,30 @@ def test_the_verifier_accepts_the_object(name: str, programs: tuple[str, ...]) -
 def test_a_program_that_the_object_lacks_is_named() -> None:
     with pytest.raises(KernelError, match="has no program no_such"):
         loader.BpfObject(loader.TRACK, ("no_such",))
+
+
+START = """
+import asyncio, sys
+from sockwarden.errors import KernelError
+from sockwarden.kernel.guard import Guard, GuardSettings
+guard = Guard(GuardSettings(mode=sys.argv[1]), lambda event: True, lambda event: None)
+try:
+    guard.start(asyncio.new_event_loop())
+except KernelError as error:
+    sys.exit(f"{error}; {error.remedy}")
+print(guard.report.rung.name, guard.report.rows[0].reason, sep=": ")
+"""
+
+
+def start_without_capabilities(mode: str) -> subprocess.CompletedProcess[str]:
+    bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", sys.executable, "-c", START, mode]
+    return subprocess.run(bare, check=False, capture_output=True, text=True)
+
+
+def test_without_capabilities_auto_falls_to_none_and_says_why() -> None:
+    assert start_without_capabilities("auto").stdout == "none: CAP_BPF and CAP_PERFMON are not held\n"
+
+
+def test_without_capabilities_an_explicit_rung_is_refused_with_a_remedy() -> None:
+    done = start_without_capabilities("tracepoint")
+    assert (done.returncode, "CAP_BPF and CAP_PERFMON are not held; run as root" in done.stderr) == (1, True)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-RECORDS_PER_TURN: Final = 256
-"""Read per readiness of a ring, so that a flood of events leaves the loop time for clients."""
+RECORDS_PER_TURN: Final = 64
+"""Read per readiness of a ring, so that a flood of events leaves the loop time for clients: judging one takes some 0.1 ms."""
 
 RING_BYTES: Final = 512 * 1024
 """About 2,000 connects; what does not fit is counted and followed by a sweep."""
@@ -85,6 +85,7 @@ class Guard:
         sink: Callable[[GuardEvent | LossEvent], None],
     ) -> None:
         self._settings = settings
+        self._action = settings.action
         self._judge = judge
         self._sink = sink
         self._force: rungs.Force | None = None
@@ -159,11 +160,23 @@ class Guard:
                 # The first class wins: one object under two names is guarded as the stricter of them.
                 found.setdefault(identity, GuardedSocket(path, socket_class, identity))
         if self._force is not None:
-            self._force.publish({identity: guarded.socket_class for identity, guarded in found.items()})
+            self._force.publish(_classes(found), self._action)
         self._sockets = found
         self._judged.clear()  # whoever holds a connection is judged anew, by the policy of now
         self.sweep()
         return tuple(found.values())
+
+    def set_action(self, action: abi.Action) -> None:
+        """Change what is done about a denied connection from now on, as a new policy says.
+
+        Raises:
+            KernelError: the map is full.
+        """
+        if self._force is not None:
+            self._force.publish(_classes(self._sockets), action)
+        self._action = action
+        self._judged.clear()
+        self.sweep()
 
     def sweep(self) -> None:
         """Ask the kernel who holds a connection; the answer comes as events of the kind HELD."""
@@ -211,7 +224,7 @@ class Guard:
             self._force = None
 
     def _setup(self) -> rungs.Setup:
-        return rungs.Setup(self._settings.action, self._settings.ring_bytes, self._settings.watcher)
+        return rungs.Setup(self._settings.ring_bytes, self._settings.watcher)
 
     def _forget_reader(self, ring: Ring) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -331,10 +344,10 @@ class Guard:
             self._judged.popitem(last=False)
         if self._judge(event):
             taken = Taken.ALLOWED
-        elif self._settings.action is abi.Action.KILL:
+        elif self._action is abi.Action.KILL:
             taken = Taken(process.kill(event.pid, event.start_ticks).value)
             self.sweep()  # it may have handed the connection on before it died
-        elif self._settings.action is abi.Action.BLOCK and self._blocks(event):
+        elif self._action is abi.Action.BLOCK and self._blocks(event):
             taken = Taken.BLOCKED
         else:
             taken = Taken.REPORTED
@@ -343,6 +356,10 @@ class Guard:
 
     def _blocks(self, event: ConnectEvent) -> bool:
         return self.report.rung.blocking and event.kernel_verdict is abi.KernelVerdict.DENY
+
+
+def _classes(sockets: Mapping[SocketIdentity, GuardedSocket]) -> dict[SocketIdentity, abi.SocketClass]:
+    return {identity: guarded.socket_class for identity, guarded in sockets.items()}
 
 
 def _ignore(_record: abi.CgroupRecord | abi.ProcessRecord) -> None:

@@ -23,6 +23,9 @@ LOG_LINES: Final = 12
 
 LOG_LINE_BYTES: Final = 4096
 
+_MISLEADING: Final = "try raising 'ulimit -l'"
+"""Said at every EPERM; libbpf 1.0 has raised the limit itself by then, where the kernel knows one."""
+
 _WARN: Final = 0  # enum libbpf_print_level
 
 _Print = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -145,7 +148,8 @@ def _collect(level: int, form: bytes, arguments: int) -> int:
     if level == _WARN:
         line = ctypes.create_string_buffer(LOG_LINE_BYTES)
         _c.vsnprintf(line, LOG_LINE_BYTES, form, ctypes.c_void_p(arguments))
-        _log.extend(part for part in line.value.decode(errors="replace").splitlines() if part.strip())
+        text = line.value.decode(errors="replace").removeprefix("libbpf: ")
+        _log.extend(part for part in text.splitlines() if part.strip() and _MISLEADING not in part)
     return 0
 
 

@@ -53,7 +53,6 @@ _OTHERS: Final = {abi.SocketClass.PUBLIC: _ALLOW}
 class Setup:
     """What a rung needs to know. ``ring_bytes`` is a power of 2 and a multiple of the page size."""
 
-    action: abi.Action
     ring_bytes: int
     watcher: str = ""  # only this watcher of the tracepoint rung; "" takes the best
 
@@ -68,7 +67,6 @@ class Force:
             KernelError: the kernel refused, or the canary got through.
         """
         self.programs = programs
-        self._setup = setup
         self._generation = 0
         self._object = BpfObject(GUARD, programs, {"sw_connects": setup.ring_bytes})
         try:
@@ -86,13 +84,20 @@ class Force:
         """Whether records name the object; else only the caller's text."""
         return "guard_syscall" not in self.programs
 
-    def publish(self, sockets: Mapping[SocketIdentity, abi.SocketClass]) -> None:
+    def publish(self, sockets: Mapping[SocketIdentity, abi.SocketClass], action: abi.Action) -> None:
         """Put exactly ``sockets`` under guard, without an instant in which one of them is not.
 
         Raises:
             KernelError: the map is full.
         """
-        self._publish(sockets, self._setup.action)
+        following = self._generation + 1
+        for identity, socket_class in sockets.items():
+            self._guarded.put(abi.RawSocketKey(identity.inode, identity.device, following), socket_class)
+        put_single(self._object.map_fd("sw_config"), _config(following, action))
+        # The generation before stays for programs that are running now and goes with the next publication.
+        for key in [key for key in self._guarded.keys() if key.generation < self._generation]:  # noqa: SIM118 - no dict
+            self._guarded.remove(key)
+        self._generation = following
 
     def stat(self, which: abi.GuardStat) -> int:
         """Return one counter of the kernel."""
@@ -105,30 +110,20 @@ class Force:
             ring.close()
         self._object.close()
 
-    def _publish(self, sockets: Mapping[SocketIdentity, abi.SocketClass], action: abi.Action) -> None:
-        following = self._generation + 1
-        for identity, socket_class in sockets.items():
-            self._guarded.put(abi.RawSocketKey(identity.inode, identity.device, following), socket_class)
-        put_single(self._object.map_fd("sw_config"), _config(following, action))
-        # The generation before stays for programs that are running now and goes with the next publication.
-        for key in [key for key in self._guarded.keys() if key.generation < self._generation]:  # noqa: SIM118 - no dict
-            self._guarded.remove(key)
-        self._generation = following
-
     def _prove(self, rung: Rung) -> None:
         action = abi.Action.BLOCK if rung.blocking else abi.Action.KILL
         with canary.dummy_socket() as path:
-            self._publish({identify(path): abi.SocketClass.CANARY}, action)
+            self.publish({identify(path): abi.SocketClass.CANARY}, action)
             flight = canary.fly(path)
             held = flight.blocked if rung.blocking else flight.killed
-            if rung.name in PROGRAMS and PROGRAMS[rung.name][0][0] in WATCHERS:
+            if self.programs[0] in WATCHERS:
                 held = flight.status == 0 and self._saw(flight.pid, path)
         if not held:
             raise KernelError(
                 f"{rung.name} loads and attaches, but a connect() that must not pass ended with status {flight.status}",
                 remedy="choose a lower rung in [guard] mode; for lsm, add bpf to the lsm= boot parameter",
             )
-        self._publish({}, self._setup.action)
+        self.publish({}, abi.Action.AUDIT)
 
     def _saw(self, pid: int, path: Path) -> bool:
         records = [abi.decode(data) for data in self.ring.consume(CANARY_RECORDS)]
