@@ -35,11 +35,20 @@ COUNTERS_SHOWN: Final = re.compile(
 )
 """Of these the samples that are not zero."""
 
-AUDIT_KEYS: Final = ("time", "decision", "rule", "command", "method", "target", "image")
-"""The part of an audit record that fits on a line; ``--keep`` leaves the whole file."""
-
 EXPECTED_DENIALS: Final = 4
 """The first run, the push by CLI and by raw HTTP, the run after the retag."""
+
+
+def on_one_line(record: dict[str, Any]) -> str:
+    """Return the part of an audit record that fits on a line; ``--keep`` leaves the whole file."""
+    container, process = record.get("container") or {}, record.get("process") or {}
+    shown = {
+        **{key: record.get(key) for key in ("time", "decision", "rule", "method", "target")},
+        "image": container.get("image"),
+        "process": process.get("cmdline"),
+        "user": process.get("user"),
+    }
+    return json.dumps({key: value for key, value in shown.items() if value is not None})
 
 
 class MismatchError(SockwardenError):
@@ -162,7 +171,7 @@ class Play:
         self._screen.title("What it recorded of the refusals")
         denied = [record for record in self._stage.warden.audit() if record.get("decision") == "deny"]
         for record in denied:
-            self._screen.output(json.dumps({key: record[key] for key in AUDIT_KEYS if key in record}))
+            self._screen.output(on_one_line(record))
         check("the number of audit records of refusals", str(EXPECTED_DENIALS), str(len(denied)))
         self._screen.right("every refusal is counted and recorded")
 
@@ -236,12 +245,12 @@ def run(color: bool, keep: bool) -> int:
         left = stage.clean(keep=keep)
     for trace in left:
         screen.failure(f"left behind: {trace}")
-    if keep:
-        screen.progress(f"kept: {stage.root}")
     if status or left:
         screen.failure("demo: FAILED")
         return 1
     screen.right("every step gave what the documentation says, and no trace is left")
+    if keep:
+        screen.note(f"besides the logs and records in {stage.root}")
     return 0
 
 

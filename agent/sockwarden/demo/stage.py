@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PUBLIC_SOCKET: Final = Path("/run/docker.sock")
 """The usual path, in our own mount namespace."""
 
+BULK: Final = ("data", "exec", "registry", "docker-config")
+"""What nobody wants to keep: images and sockets."""
+
 
 class Stage:
     """Put up by ``build``, taken down by ``clean`` whatever happened in between."""
@@ -87,9 +90,9 @@ class Stage:
         """Take everything down; ``keep`` leaves the directory with logs and records. Returns what is left behind."""
         while self._undo:
             self._undo.pop()()
-        if not keep:
+        for directory in [self.root / name for name in BULK] if keep else [self.root]:
             with contextlib.suppress(OSError):
-                shutil.rmtree(self.root)
+                shutil.rmtree(directory)
         return self._traces(keep=keep)
 
     def _traces(self, *, keep: bool) -> list[str]:
