@@ -91,9 +91,9 @@ int BPF_PROG(identity_free, struct sock *sk)
 
 /*
  * unix_stream_connect() wakes the listener when the connection is queued (net/unix/af_unix.c), and
- * sock_def_readable() passes this tracepoint (Linux commit 40e0b0908142). Any road to connect()
- * comes by, with the connector as current task. Every other socket's data passes too, so the two
- * reads that sort them out come first.
+ * sock_def_readable() passes this tracepoint (net/core/sock.c, from Linux 6.3). Any road to
+ * connect() comes by, with the connector as current task. Every other socket's data passes too, so
+ * the two reads that sort them out come first.
  */
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(guard_listener, struct sock *sk)
