@@ -187,6 +187,18 @@ class Demo:
                     process.send_signal(signal.SIGTERM)
             self.status = process.wait(60)
 
+    def run_unread(self) -> None:
+        """Close its output after the first line, as ``| head -1`` does."""
+        command = [sys.executable, "-m", "sockwarden", "demo"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(self.below)}
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            self.names |= set(os.listdir(self.below))
+            process.stdout.close()
+            self.status = process.wait(120)
+
     def traces(self) -> list[str]:
         """What is left of it: files, cgroups, processes that name its directory."""
         assert self.names, "it never had a directory"
@@ -228,3 +240,9 @@ def test_the_demonstration_interrupted_leaves_no_trace(demo: Demo, engine: Any) 
     assert "interrupted" in demo.shown
     assert demo.traces() == []
     assert engine_answers(engine.socket)
+
+
+def test_the_demonstration_that_nobody_reads_leaves_no_trace(demo: Demo) -> None:
+    demo.run_unread()
+    assert demo.status == 0
+    assert demo.traces() == []

@@ -222,7 +222,8 @@ def run(color: bool, keep: bool) -> int:
 
     ``keep`` leaves the directory with the logs and the audit file. Nothing else is ever left.
     """
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
     screen = Screen(color=color)
     stage = Stage()
     status = 1
@@ -239,7 +240,7 @@ def run(color: bool, keep: bool) -> int:
     except KeyboardInterrupt:
         screen.failure("interrupted")
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a second ^C must not stop the cleaning up
         screen.title("Cleaning up")
         left = stage.clean(keep=keep)

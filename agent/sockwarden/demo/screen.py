@@ -5,6 +5,7 @@ Owns the look. Colour only where the caller asked for it. It must never decide w
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 import time
@@ -63,5 +64,9 @@ class Screen:
     def _line(self, text: str, style: str = "") -> None:
         if style and self._color and text:
             text = f"\x1b[{style}m{text}\x1b[0m"
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Nobody reads any more (`| head`): go on in silence, for the cleaning up must not be skipped.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
