@@ -46,6 +46,7 @@ class ClientConnection(Intake):
         super().__init__(wiring, closed)
         self._engine: EngineConnection | None = None
         self._engine_ended = False
+        self._set_aside = 0
         self._body: RequestBody | None = None
         self._admitted: tuple[int, Verdict] | None = None
 
@@ -92,6 +93,8 @@ class ClientConnection(Intake):
         if self._task is not None and self._exchange is None:
             self._task.cancel()
         self._drop_engine()
+        self._give_back()
+        self._wiring.quota.disconnect(self.client)
         self._closed(self)
 
     def pause_writing(self) -> None:
@@ -156,7 +159,13 @@ class ClientConnection(Intake):
     # -- bodies -----------------------------------------------------------
 
     def _start_collecting(self, exchange: Exchange) -> None:
-        self._body = RequestBody(exchange.head, limit=MAX_JSON_BODY_BYTES)
+        head = exchange.head
+        self._body = RequestBody(head, limit=MAX_JSON_BODY_BYTES)
+        size = MAX_JSON_BODY_BYTES if head.chunked else head.content_length or 0
+        if not self._wiring.quota.collect(size):
+            self._refuse_crowd()
+            return
+        self._set_aside = size
         if exchange.head.expect_continue:
             self.transport.write(CONTINUE)
         self._phase = Phase.COLLECT
@@ -177,7 +186,17 @@ class ClientConnection(Intake):
             self.drop_deadline()
             self._phase = Phase.WAIT
             self._body = None
-            self._spawn(self._inspect(exchange, body.collected))
+            self._spawn(self._inspect_counted(exchange, body.collected))
+
+    async def _inspect_counted(self, exchange: Exchange, body: bytes) -> None:
+        try:
+            await self._inspect(exchange, body)
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        size, self._set_aside = self._set_aside, 0
+        self._wiring.quota.release(size)
 
     async def _inspect(self, exchange: Exchange, body: bytes) -> None:
         inspection = self._wiring.inspection

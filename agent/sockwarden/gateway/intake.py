@@ -54,7 +54,6 @@ class Intake(Duplex):
         """Serve a client with ``wiring``; call ``closed`` when the connection is gone."""
         super().__init__()
         self.client: Client | None = None
-        self.refuse_at_once = False
         self._wiring = wiring
         self._closed = closed
         self._phase = Phase.WAIT
@@ -74,9 +73,8 @@ class Intake(Duplex):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find out who it is."""
         super().connection_made(transport)
-        if self.refuse_at_once:
-            self._wiring.recorder.failed(Rule.LIMIT)
-            self._refuse(refusal.too_many(), close=True)
+        if not self._wiring.quota.connect():
+            self._refuse_crowd()
             return
         admission = self._wiring.admission
         snapshot = admission.identify(self.transport.get_extra_info("socket"))
@@ -102,6 +100,9 @@ class Intake(Duplex):
         if self._phase is Phase.CLOSED:
             return
         self._wiring.recorder.opened(client)
+        if not self._wiring.quota.place(client):
+            self._refuse_crowd()
+            return
         self._phase = Phase.HEAD
         self._advance()
 
@@ -159,6 +160,10 @@ class Intake(Duplex):
     def _refuse_engine(self, error: EngineError) -> None:
         self._wiring.recorder.failed(Rule.ENGINE)
         self._refuse(refusal.engine_down(self._wiring.upstream.path, error), close=True)
+
+    def _refuse_crowd(self) -> None:
+        self._wiring.recorder.failed(Rule.LIMIT)
+        self._refuse(refusal.too_many(), close=True)
 
     def _refuse_broken(self) -> None:
         self._wiring.recorder.failed(Rule.INTERNAL)

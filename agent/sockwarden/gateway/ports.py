@@ -5,8 +5,10 @@ Never: an implementation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from sockwarden.gateway.quota import Quota
 
 if TYPE_CHECKING:
     import socket
@@ -99,3 +101,4 @@ class Wiring:
     inspection: Inspection
     recorder: Recorder
     generation: Generation
+    quota: Quota = field(default_factory=Quota)

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from sockwarden.gateway.ports import Wiring
     from sockwarden.gateway.takeover import SocketTakeover
 
-MAX_CONNECTIONS: Final = 8192
-"""Two descriptors each; a busy CI host holds some hundreds. Beyond it, new clients wait in the accept queue."""
-
 DRAIN_SECONDS: Final = 10.0
 """How long requests in flight may go on when the agent stops; `docker logs -f` would never end by itself."""
 
@@ -90,8 +87,6 @@ class GatewayServer:
 
     def _accept(self) -> ClientConnection:
         connection = ClientConnection(self._wiring, self._connections.discard)
-        if len(self._connections) >= MAX_CONNECTIONS:
-            connection.refuse_at_once = True
         self._connections.add(connection)
         return connection
 
