@@ -453,7 +453,7 @@ try:
     guard.start(asyncio.new_event_loop())
 except KernelError as error:
     sys.exit(f"{error}; {error.remedy}")
-print(guard.report.rung.name, guard.report.rows[0].reason, sep=": ")
+print(guard.report.rung.name, guard.report.rows[-2].reason, sep=": ")
 """
 
 

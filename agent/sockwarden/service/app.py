@@ -98,8 +98,8 @@ class Agent:
         self.digests = Resolver(self.registry)
         self.holdings = Holdings(self.digests)
         self.sentry = Sentry(self.resolver, self.processes, self.metrics, self.audit)
-        action = abi.Action.KILL if config.policy.action is Action.KILL else abi.Action.BLOCK
-        self.guard = Guard(GuardSettings(config.guard.mode.value, action), self.sentry.may_touch, self.sentry.saw)
+        settings = GuardSettings(config.guard.mode.value, abi.Action.AUDIT)  # until a policy is in force
+        self.guard = Guard(settings, self.sentry.may_touch, self.sentry.saw)
         self.recorder = DecisionRecorder(self.metrics, self.audit)
         self.paths = HostPaths()
         self.generations = Generations(config, self.engine, self.digests, self.holdings, self._publish)
@@ -194,12 +194,19 @@ class Agent:
 
     def _publish(self, generation: Generation, images: ImageList) -> None:
         self.sentry.generation = generation
+        if self.config.guard.mode is not GuardMode.NONE:
+            self.guard.set_action(self._action(generation))
         self.recorder.generation = generation
         self.metrics.policy_generation = generation.number
         if self._wiring is not None and self._admission is not None and self._inspection is not None:
             self._admission.images = images
             self._inspection.images = images
             self._wiring.generation = generation
+
+    def _action(self, generation: Generation) -> abi.Action:
+        if not (generation.enabled and generation.enforcing):
+            return abi.Action.AUDIT
+        return abi.Action.KILL if self.config.policy.action is Action.KILL else abi.Action.BLOCK
 
     def _guarded(self) -> GuardedSockets:
         """Return the sockets that a mount must not show, as they are at this moment."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel.ladder import MODES, RUNGS, GuardReport, Row, Rung, choose
+from sockwarden.kernel.ladder import MODES, NOT_AUTOMATIC, RUNGS, GuardReport, Row, Rung, choose
 
 
 def only(*names: str):
@@ -21,16 +21,21 @@ def row(report: GuardReport, name: str) -> Row:
     return next(row for row in report.rows if row.name == name)
 
 
-def test_auto_takes_the_best_rung_that_holds() -> None:
-    assert choose("auto", only("kprobe", "tracepoint")).rung.name == "kprobe"
+def test_auto_takes_the_best_rung_that_is_proved_and_holds() -> None:
+    assert choose("auto", only("kprobe", "tracepoint")).rung.name == "tracepoint"
+
+
+def test_a_rung_that_is_not_proved_yet_says_how_to_ask_for_it() -> None:
+    found = row(choose("auto", only("lsm")), "lsm")
+    assert found == Row("lsm", False, NOT_AUTOMATIC, 'set guard.mode = "lsm"')
 
 
 def test_a_failed_rung_keeps_its_reason_and_remedy() -> None:
-    assert row(choose("auto", only("lsm")), "fmod_ret") == Row("fmod_ret", False, "no fmod_ret", "upgrade")
+    assert row(choose("auto", only()), "tracepoint") == Row("tracepoint", False, "no tracepoint", "upgrade")
 
 
 def test_a_rung_below_the_chosen_one_is_not_tried() -> None:
-    assert row(choose("auto", only("lsm", "kprobe")), "kprobe").reason == "not needed: lsm is in force"
+    assert row(choose("auto", only("tracepoint")), "none").reason == "not needed: tracepoint is in force"
 
 
 def test_auto_falls_to_none_when_nothing_holds() -> None:
