@@ -309,11 +309,13 @@ class ClientConnection(Intake):
         hijacked = head.status == 101 or (head.status == 200 and head.raw_stream and head.framing is Framing.CLOSE)
         if not hijacked:
             return
-        if route is None or route.stream is Stream.PLAIN or self._phase is not Phase.ANSWER:
+        if route is None or route.stream is Stream.PLAIN or self._phase not in (Phase.ANSWER, Phase.STREAM):
             if head.status == 101:
                 raise EngineError("the engine switched protocols where nobody asked for it")
             return
-        self._phase = Phase.RAW
+        # Some clients (docker-modem) announce a chunked body for the stdin that follows: what came of it was sent
+        # as it is, and the engine does not read it as HTTP any more.
+        self._phase, self._body = Phase.RAW, None
         self._engine.go_raw()
         self.hold(Hold.PIPELINE, on=False)
         if self._buffer:
