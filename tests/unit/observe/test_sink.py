@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -103,37 +104,43 @@ def test_if_the_new_file_cannot_be_opened_the_old_one_stays_in_use(sink, path, t
     assert (tmp_path / "audit.log.1").read_bytes() == LINE
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[None]:
-    """Files can grow to 20 bytes only, as if the disk were full then."""
+@contextlib.contextmanager
+def files_of_20_bytes() -> Iterator[None]:
+    """Files can grow to 20 bytes only, as if the disk were full then.
+
+    Only around the writes, never in a fixture: where its output is a file, pytest too would meet the limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_line_that_does_not_fit_is_lost_and_counted(sink, file_size_limit):
-    written = [sink.write(LINE) for _ in range(5)]
+def test_a_line_that_does_not_fit_is_lost_and_counted(sink):
+    with files_of_20_bytes():
+        written = [sink.write(LINE) for _ in range(5)]
     assert (written, sink.lost, bool(sink.last_error)) == ([True, True, False, False, False], 3, True)
 
 
-def test_a_loss_is_said_once_when_there_is_room_again(sink, path, file_size_limit):
-    for _ in range(5):
-        sink.write(LINE)
+def test_a_loss_is_said_once_when_there_is_room_again(sink, path):
+    with files_of_20_bytes():
+        for _ in range(5):
+            sink.write(LINE)
     os.truncate(path, 0)
-    resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
     sink.write(LINE)
     sink.write(LINE)
     lines = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
     assert [line.get("lost") for line in lines] == [3, None, None]
 
 
-def test_what_was_cut_off_does_not_spoil_the_next_line(sink, path, file_size_limit):
-    for _ in range(3):
-        sink.write(LINE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
+def test_what_was_cut_off_does_not_spoil_the_next_line(sink, path):
+    with files_of_20_bytes():
+        for _ in range(3):
+            sink.write(LINE)
     sink.write(LINE)
     assert path.read_bytes().split(b"\n")[-2] == LINE[:-1]
 
