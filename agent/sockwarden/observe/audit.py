@@ -7,10 +7,11 @@ break its line: JSON's escapes neutralise control characters, and everything out
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.model import Client, Container, ContainerClient, Mode, Rule
-from sockwarden.observe.line import line_of, timestamp
+from sockwarden.observe.line import line_of, members_of, timestamp
 from sockwarden.observe.process import ProcessSnapshot, readable
 from sockwarden.observe.redact import redact_target
 
@@ -26,9 +27,17 @@ SHORT_TEXT: Final = 128
 """Characters left of each text of a record that would be longer: some 15 texts with at most 12 bytes a character."""
 
 
-@dataclass(frozen=True, slots=True)
+_REMEMBERED_REQUESTS: Final = 256
+_REMEMBERED_TARGET: Final = 256  # characters: bounds what is remembered of requests to some 100 KiB
+_REMEMBERED_CLIENTS: Final = 256  # each at most MAX_RECORD, and about 0.5 KiB
+
+
+@dataclass(slots=True)
 class AuditRecord:
-    """One decision. ``time`` is in seconds since 1970; ``target`` is the client's own, and is redacted when written."""
+    """One decision. ``time`` is in seconds since 1970; ``target`` is the client's own, and is redacted when written.
+
+    Not frozen, although nobody changes one: every request makes one, and frozen it would take 2 us longer.
+    """
 
     time: float
     decision: Decision
@@ -49,38 +58,95 @@ class AuditLog:
         self._sink: Final = sink
         self._processes: Final = processes
         self._engine: Final = engine
+        self._clients: Final[dict[int, tuple[ProcessSnapshot, Container | None, bytes]]] = {}
 
     def write(self, record: AuditRecord) -> None:
         """Write a record as one line."""
-        peer = record.client.peer if record.client is not None else None
-        process = None if peer is None else self._processes.describe(peer.pid, peer.start_ticks)
-        self._sink.write(encode(record, process, self._engine))
+        client = record.client
+        peer = client.peer if client is not None else None
+        if peer is None:
+            self._sink.write(encode(record, None, self._engine))
+            return
+        process = self._processes.describe(peer.pid, peer.start_ticks)
+        container = client.container if isinstance(client, ContainerClient) else None
+        # The entry holds the process, so that its id cannot become another's.
+        known = self._clients.get(id(process))
+        if known is None or known[1] is not container:
+            if len(self._clients) >= _REMEMBERED_CLIENTS:
+                self._clients.clear()
+            known = (process, container, _about_client(container, process, self._engine))
+            self._clients[id(process)] = known
+        self._sink.write(_line(record, known[2]) or encode(record, process, self._engine))
 
 
 def encode(record: AuditRecord, process: ProcessSnapshot | None, engine: str) -> bytes:
     """Return the line for a record, with its newline, at most MAX_RECORD bytes long."""
     container = record.client.container if isinstance(record.client, ContainerClient) else None
+    line = _line(record, _about_client(container, process, engine))
+    return line or _cut_line(record, container, process, engine)
+
+
+def _line(record: AuditRecord, about_client: bytes) -> bytes | None:
+    """Join the members of a record; None where they are longer than MAX_RECORD."""
+    remembered = len(record.target) <= _REMEMBERED_TARGET and len(record.command) <= _REMEMBERED_TARGET
+    about_request = _remembered_request if remembered else _about_request
+    line = b'{"time":"%b",%b,%b,%b%b}\n' % (
+        timestamp(record.time).encode(),
+        about_request(record.decision, record.rule, record.command, record.method, record.target),
+        about_client,
+        _about_policy(record.generation, record.mode),
+        b"," + members_of({"message": readable(record.message)}) if record.message else b"",
+    )
+    return line if len(line) <= MAX_RECORD else None
+
+
+def _about_request(decision: Decision, rule: Rule, command: str, method: str, target: str) -> bytes:
+    return members_of(_request(decision, rule, command, method, target))
+
+
+_remembered_request: Final = lru_cache(maxsize=_REMEMBERED_REQUESTS)(_about_request)
+
+
+def _about_client(container: Container | None, process: ProcessSnapshot | None, engine: str) -> bytes:
+    return members_of(_client(container, process) | {"engine": engine})
+
+
+@lru_cache(maxsize=2)
+def _about_policy(generation: int, mode: Mode) -> bytes:
+    return members_of({"generation": generation, "mode": mode.value})
+
+
+def _cut_line(record: AuditRecord, container: Container | None, process: ProcessSnapshot | None, engine: str) -> bytes:
+    """Return the line of a record that would be too long, with what is long left out or shortened."""
     fields: dict[str, Any] = {
         "time": timestamp(record.time),
-        "decision": record.decision.value,
-        "rule": record.rule.value,
-        "command": record.command,
-        "method": record.method,
-        "target": redact_target(record.target),
-        "container": None if container is None else _container(container),
-        "process": None if process is None else _process(process),
+        **_request(record.decision, record.rule, record.command, record.method, record.target),
+        **_client(container, process),
         "engine": engine,
         "generation": record.generation,
         "mode": record.mode.value,
+        "message": readable(record.message),
     }
-    if record.message:
-        fields["message"] = readable(record.message)
-    line = line_of(fields)
-    if len(line) > MAX_RECORD:
-        if process is not None:
-            fields["process"] |= {"cmdline": None, "parents": []}
-        line = line_of(_shortened(fields) | {"truncated": True})
-    return line
+    if process is not None:
+        fields["process"] |= {"cmdline": None, "parents": []}
+    return line_of(_shortened(fields) | {"truncated": True})
+
+
+def _request(decision: Decision, rule: Rule, command: str, method: str, target: str) -> dict[str, Any]:
+    return {
+        "decision": decision.value,
+        "rule": rule.value,
+        "command": command,
+        "method": method,
+        "target": redact_target(target),
+    }
+
+
+def _client(container: Container | None, process: ProcessSnapshot | None) -> dict[str, Any]:
+    return {
+        "container": None if container is None else _container(container),
+        "process": None if process is None else _process(process),
+    }
 
 
 def _container(container: Container) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,6 +28,11 @@ MAX_PARENTS: Final = 8
 
 MAX_REMEMBERED: Final = 1024
 """Processes remembered, about 2 KiB each."""
+
+
+RECHECK_SECONDS: Final = 0.1
+"""How long a process's program is not looked up again. A client that asks thousands of times a second does not run
+another program between two questions; one that does so within this time is still shown with its right number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +60,29 @@ class ProcessCache:
     ``start_ticks`` returns when a pid started (field 22 of /proc/PID/stat) or None: ``identity.procfs`` has it.
     """
 
-    def __init__(self, start_ticks: Callable[[int], int | None]) -> None:
+    def __init__(self, start_ticks: Callable[[int], int | None], *, recheck_seconds: float = RECHECK_SECONDS) -> None:
         self._start_ticks: Final = start_ticks
+        self._recheck_seconds: Final = recheck_seconds
+        self._recent: Final[dict[tuple[int, int], tuple[float, ProcessSnapshot]]] = {}
         self._known: Final[OrderedDict[tuple[int, int, str | None], ProcessSnapshot]] = OrderedDict()
         self._chains: Final[OrderedDict[tuple[int, int, str | None], tuple[ProcessRef, ...]]] = OrderedDict()
 
     def describe(self, pid: int, start_ticks: int) -> ProcessSnapshot:
         """Return what is known of the process ``pid`` that started at ``start_ticks``. Never raises.
 
-        The program is part of the cache's key, so that a process that replaces itself is described anew.
+        A process that replaces itself by another program is described anew, RECHECK_SECONDS later at most.
         """
+        now = time.monotonic()
+        recent = self._recent.get((pid, start_ticks))
+        if recent is not None and now < recent[0]:
+            return recent[1]
+        snapshot = self._look_up(pid, start_ticks)
+        if len(self._recent) >= MAX_REMEMBERED:
+            self._recent.clear()
+        self._recent[pid, start_ticks] = (now + self._recheck_seconds, snapshot)
+        return snapshot
+
+    def _look_up(self, pid: int, start_ticks: int) -> ProcessSnapshot:
         key = (pid, start_ticks, _exe(pid))
         found = self._known.get(key)
         if found is not None:

@@ -18,6 +18,7 @@ from sockwarden.model import (
     Rule,
     UnknownClient,
 )
+from sockwarden.observe import audit as module
 from sockwarden.observe.audit import MAX_RECORD, AuditLog, AuditRecord, encode
 from sockwarden.observe.metrics import Decision
 from sockwarden.observe.process import ProcessCache, ProcessRef, ProcessSnapshot
@@ -130,3 +131,30 @@ def test_a_log_describes_the_peer(log, tmp_path):
 def test_a_log_without_a_peer_has_no_process(log, tmp_path, client):
     log.write(dataclasses.replace(RECORD, client=client))
     assert json.loads((tmp_path / "audit.log").read_bytes())["process"] is None
+
+
+def test_a_repeated_record_is_the_same_line(log, tmp_path):
+    own = dataclasses.replace(RECORD, client=HostClient(dataclasses.replace(PEER, pid=os.getpid())))
+    log.write(own)
+    log.write(own)
+    first, second = (tmp_path / "audit.log").read_bytes().splitlines()
+    assert first == second
+
+
+def test_a_process_that_speaks_for_another_client_is_described_anew(log, tmp_path):
+    log.write(RECORD)
+    log.write(dataclasses.replace(RECORD, client=HostClient(PEER)))
+    containers = [json.loads(line)["container"] for line in (tmp_path / "audit.log").read_bytes().splitlines()]
+    assert (containers[0] is None, containers[1] is None) == (False, True)
+
+
+def test_a_log_cuts_long_records_too(log, tmp_path):
+    log.write(dataclasses.replace(RECORD, message="x" * MAX_RECORD))
+    assert json.loads((tmp_path / "audit.log").read_bytes())["truncated"]
+
+
+def test_only_so_many_clients_are_remembered(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED_CLIENTS", 1)
+    log.write(RECORD)
+    log.write(dataclasses.replace(RECORD, client=HostClient(dataclasses.replace(PEER, pid=os.getpid()))))
+    assert len((tmp_path / "audit.log").read_bytes().splitlines()) == 2

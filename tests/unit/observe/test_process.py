@@ -30,7 +30,7 @@ OWN = start_ticks(os.getpid()) or 0
 
 @pytest.fixture
 def cache() -> ProcessCache:
-    return ProcessCache(start_ticks)
+    return ProcessCache(start_ticks, recheck_seconds=0)
 
 
 @pytest.fixture
@@ -109,6 +109,15 @@ def test_a_process_that_runs_another_program_is_described_anew(cache):
         after = cache.describe(process.pid, ticks).exe
         process.kill()
     assert before != after
+
+
+def test_a_process_is_not_looked_up_again_at_once():
+    asked: list[int] = []
+    cache = ProcessCache(lambda pid: asked.append(pid) or OWN, recheck_seconds=60)
+    cache.describe(os.getpid(), OWN)
+    before = len(asked)
+    cache.describe(os.getpid(), OWN)
+    assert len(asked) == before
 
 
 def test_only_so_many_processes_are_remembered(cache, child, monkeypatch):
