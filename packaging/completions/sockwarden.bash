@@ -1,0 +1,23 @@
+# bash completion for sockwarden. Written by packaging/man/generate.py: change its sources, not this file.
+
+_sockwarden() {
+	local current=${COMP_WORDS[COMP_CWORD]} command='' word words
+	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+		case $word in run|check|explain|status|reload|demo) command=$word; break ;; esac
+	done
+	case $command in
+	'') words='run check explain status reload demo --version --color --help' ;;
+	run) words='--config --guard --help' ;;
+	check) words='--json --help' ;;
+	explain) words='--policy --as --enforce-host --body --json --help' ;;
+	status) words='--config --json --help' ;;
+	reload) words='--config --help' ;;
+	demo) words='--keep --help' ;;
+	esac
+	if [[ -n $command && $current != -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$current")
+	else
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+	fi
+}
+complete -o filenames -F _sockwarden sockwarden
