@@ -47,7 +47,7 @@ def decide_mounts(
         return deny(
             Rule.ENGINE_MOUNT,
             texts.engine_mount_denied(finding.source.text, shown_image(image_text)),
-            f"{finding.reason}; mount a narrower path, or the docker socket itself",
+            f"mount a narrower path, or the docker socket itself ({finding.reason})",
         )
     return allow(Rule.SOCKET_MOUNT) if exposed else _HARMLESS
 
