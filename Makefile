@@ -43,8 +43,8 @@ format: setup ## let ruff and clang-format rewrite the sources
 
 unit: setup ## unit and property tests, with full branch coverage of the pure packages
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run --branch --include='$(PURE_INCLUDE)' -m pytest -q tests/unit tests/property
-	@$(PY) -m coverage report --skip-covered --show-missing --fail-under=100
+	@$(PY) -m coverage run --branch -m pytest -q tests/unit tests/property
+	@$(PY) -m coverage report --include='$(PURE_INCLUDE)' --skip-covered --show-missing --fail-under=100
 
 integration: setup ## tests with a real engine, a real registry and the real docker CLI (root)
 	@$(PY) -m pytest -q --ignore=tests/unit --ignore=tests/property tests
