@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sockwarden.errors import ClientError
@@ -22,6 +23,10 @@ MAX_HEAD_BYTES: Final = 128 * 1024
 MAX_CONTENT_LENGTH: Final = 1 << 50
 """A petabyte: larger numbers are mistakes or overflow attempts."""
 
+_REMEMBERED_HEADS: Final = 256
+_REMEMBERED_BYTES: Final = 1024  # bounds what is remembered to about 1 MiB
+_QUESTIONS: Final = (b"GET ", b"HEAD ")
+_SECRET: Final = b"registry"  # X-Registry-Auth and X-Registry-Config hold credentials, which are not kept
 _CRLF2: Final = b"\r\n\r\n"
 
 # RFC 9112 section 3 with RFC 9110 section 5.6.2 tokens; the target's own grammar is dockerapi.target's.
@@ -62,7 +67,10 @@ _FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded", b"multipar
 
 @dataclass(slots=True)
 class RequestHead:
-    """One request head that has exactly one reading. ``fields`` are the end-to-end fields in their order."""
+    """One request head that has exactly one reading. ``fields`` are the end-to-end fields in their order.
+
+    Nobody changes one once it is parsed: equal heads may be the same object.
+    """
 
     method: str
     target: bytes
@@ -119,6 +127,18 @@ def parse_request(data: bytes) -> RequestHead | None:
     Raises:
         ClientError: the bytes are not one well-formed head, or it is larger than MAX_HEAD_BYTES (status 431).
     """
+    # Clients that poll send the same bytes again and again.
+    if (
+        len(data) <= _REMEMBERED_BYTES
+        and data.startswith(_QUESTIONS)
+        and data.endswith(_CRLF2)  # nothing of a body
+        and _SECRET not in data.lower()
+    ):
+        return _remembered(data)
+    return _parse(data)
+
+
+def _parse(data: bytes) -> RequestHead | None:
     match = _HEAD.match(data) if _CRLF2 in data else None  # else each byte of a slow head costs a look at all of it
     if match is None:
         _explain(data)
@@ -137,6 +157,9 @@ def parse_request(data: bytes) -> RequestHead | None:
             keep((field[0], field[1].strip(_BLANKS)))
     _read_framing(head, framing)
     return head
+
+
+_remembered: Final = lru_cache(maxsize=_REMEMBERED_HEADS)(_parse)
 
 
 def _read_framing(head: RequestHead, framing: list[tuple[bytes, bytes]]) -> None:

@@ -11,12 +11,16 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sockwarden.errors import EngineError
 
 MAX_RESPONSE_HEAD_BYTES: Final = 256 * 1024
 """X-Docker-Container-Path-Stat and friends are small; this is a bound against a peer that is not an engine."""
+
+_REMEMBERED_HEADS: Final = 64
+_REMEMBERED_BYTES: Final = 1024
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r\n")
 _FRAMING: Final = re.compile(
@@ -36,7 +40,10 @@ class Framing(enum.Enum):
 
 @dataclass(slots=True)
 class ResponseHead:
-    """What the gateway needs to know of one response head; ``size`` is its length in bytes."""
+    """What the gateway needs to know of one response head; ``size`` is its length in bytes.
+
+    Nobody changes one once it is parsed: equal heads may be the same object.
+    """
 
     status: int
     framing: Framing
@@ -62,12 +69,18 @@ def parse_response(data: bytes, method: str) -> ResponseHead | None:
         if len(data) > MAX_RESPONSE_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
             raise EngineError("the engine's answer is not HTTP/1.1", remedy="check what listens on the engine's socket")
         return None
+    head = data[: end + 4]
+    # Equal questions within one second (the Date field) have equal heads.
+    return _remembered(head, method) if len(head) <= _REMEMBERED_BYTES else _parse(head, method)
+
+
+def _parse(data: bytes, method: str) -> ResponseHead:
     match = _STATUS.match(data)
     if match is None:
         raise EngineError("the engine's answer is not HTTP/1.1", remedy="check what listens on the engine's socket")
     status = int(match[1])
     framing, length, close, raw = Framing.CLOSE, 0, False, False
-    for name, value in _FRAMING.findall(data[match.end() - 1 : end + 2]):
+    for name, value in _FRAMING.findall(data[match.end() - 1 : -2]):
         kind = name.lower()
         if kind == b"content-length":
             if not value.isdigit():
@@ -85,4 +98,7 @@ def parse_response(data: bytes, method: str) -> ResponseHead | None:
     elif framing is Framing.LENGTH and length == 0:
         framing = Framing.NONE
     close = close or framing is Framing.CLOSE or data.startswith(b"HTTP/1.0")
-    return ResponseHead(status, framing, length, close, raw, end + 4)
+    return ResponseHead(status, framing, length, close, raw, len(data))
+
+
+_remembered: Final = lru_cache(maxsize=_REMEMBERED_HEADS)(_parse)
