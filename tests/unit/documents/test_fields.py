@@ -113,4 +113,6 @@ def test_keys_and_values_have_places():
 def test_a_list_beyond_the_limit_is_a_fault():
     fields, faults = read('{"a": [' + ",".join(['"x"'] * (MAX_ITEMS + 1)) + "]}")
     assert len(fields.texts("a")) == MAX_ITEMS
-    assert [message for _, _, message in messages(faults)] == [f"top.a has {MAX_ITEMS + 1} items; the limit is {MAX_ITEMS}"]
+    assert [message for _, _, message in messages(faults)] == [
+        f"top.a has {MAX_ITEMS + 1} items; the limit is {MAX_ITEMS}"
+    ]

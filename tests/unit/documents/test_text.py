@@ -59,4 +59,8 @@ def test_a_file_of_the_largest_size_is_read():
 def test_a_larger_file_is_refused():
     result, faults = decoded(b"x" * (MAX_FILE_BYTES + 1))
     assert result is None
-    assert faults[0][:3] == (1, 1, f"the file is too large: {MAX_FILE_BYTES + 1} bytes, and the limit is {MAX_FILE_BYTES}")
+    assert faults[0][:3] == (
+        1,
+        1,
+        f"the file is too large: {MAX_FILE_BYTES + 1} bytes, and the limit is {MAX_FILE_BYTES}",
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.http1.feeds import every_cut
 
 from sockwarden.errors import ClientError
 from sockwarden.http1.body import RequestBody
 from sockwarden.http1.request import RequestHead
-from tests.unit.http1.feeds import every_cut
 
 
 def head(**framing) -> RequestHead:
@@ -34,10 +34,9 @@ def test_no_body_is_done_at_once() -> None:
 
 def test_a_chunked_body_is_collected_decoded() -> None:
     body = RequestBody(head(chunked=True), limit=10)
-    assert not body.done
+    before = body.done
     body.feed(b"2\r\nok\r\n0\r\n\r\n")
-    assert body.done
-    assert body.collected == b"ok"
+    assert (before, body.done, body.collected) == (False, True, b"ok")
 
 
 def test_an_announced_length_above_the_limit_is_refused_before_the_body() -> None:

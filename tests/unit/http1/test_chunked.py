@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.http1.feeds import every_cut
 
 from sockwarden.errors import ClientError
 from sockwarden.http1.chunked import ChunkedBody
-from tests.unit.http1.feeds import every_cut
 
 BODY = b"5\r\nhello\r\nA\r\n0123456789\r\n1\r\n\n\r\n0\r\n\r\n"
 
