@@ -113,7 +113,12 @@ def test_a_process_that_runs_another_program_is_described_anew(cache):
 
 def test_a_process_is_not_looked_up_again_at_once():
     asked: list[int] = []
-    cache = ProcessCache(lambda pid: asked.append(pid) or OWN, recheck_seconds=60)
+
+    def start_of(pid: int) -> int:
+        asked.append(pid)
+        return OWN
+
+    cache = ProcessCache(start_of, recheck_seconds=60)
     cache.describe(os.getpid(), OWN)
     before = len(asked)
     cache.describe(os.getpid(), OWN)
