@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import TakeoverError
 from sockwarden.gateway.client import ClientConnection
+from sockwarden.gateway.takeover import BACKLOG
 from sockwarden.gateway.watch import NameWatch
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class GatewayServer:
 
     async def _serve(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(self._accept, sock=listener, start_serving=True)
+        server = await loop.create_unix_server(self._accept, sock=listener, backlog=BACKLOG)
         for old in self._servers:
             old.close()
         self._servers = [server]
