@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from sockwarden.errors import ExitCode
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 GENERATOR: Final = ROOT / "packaging" / "man" / "generate.py"
