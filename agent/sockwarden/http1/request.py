@@ -233,7 +233,7 @@ def _explain(data: bytes) -> None:
         raise ClientError("the request head is malformed", remedy=_fault(head))
     if len(data) > MAX_HEAD_BYTES:
         raise _too_large()
-    line = data.split(b"\r\n", 1)[0]
+    line = data.partition(b"\r\n")[0]
     if not line or not _LINE_PREFIX.fullmatch(line):
         raise ClientError("this is not the start of an HTTP/1.1 request")
 
