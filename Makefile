@@ -14,7 +14,7 @@ BPF_SOURCES = $(shell find bpf -name '*.c' -o -name '*.h')
 SHELL_SOURCES = packaging/dev/setup.sh .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format unit integration bpf bench clean
+.PHONY: help setup demo test lint format unit integration bpf docs bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,15 +30,15 @@ test: setup lint unit integration ## set-up, linters and every test that this ma
 
 lint: setup ## ruff, mypy (strict), clang-format, shellcheck
 	@echo 'lint: ruff, mypy, clang-format, shellcheck'
-	@.venv/bin/ruff check --quiet agent tests bench
-	@.venv/bin/ruff format --quiet --check agent tests bench
+	@.venv/bin/ruff check --quiet agent tests bench packaging
+	@.venv/bin/ruff format --quiet --check agent tests bench packaging
 	@.venv/bin/mypy --no-error-summary
 	@$(if $(BPF_SOURCES),clang-format --dry-run -Werror $(BPF_SOURCES),true)
 	@shellcheck $(SHELL_SOURCES)
 
 format: setup ## let ruff and clang-format rewrite the sources
-	@.venv/bin/ruff check --quiet --fix agent tests bench
-	@.venv/bin/ruff format --quiet agent tests bench
+	@.venv/bin/ruff check --quiet --fix agent tests bench packaging
+	@.venv/bin/ruff format --quiet agent tests bench packaging
 	@$(if $(BPF_SOURCES),clang-format -i $(BPF_SOURCES),true)
 
 unit: setup ## unit and property tests, with full branch coverage of the pure packages
@@ -51,6 +51,9 @@ integration: setup ## tests with a real engine, a real registry and the real doc
 
 bpf: setup ## build the BPF objects
 	@$(MAKE) -s -C bpf
+
+docs: setup ## write the man pages, the completion and the reference pages that come from the code
+	@$(PY) packaging/man/generate.py
 
 bench: setup ## latency and throughput as ratios against a direct connection and HAProxy
 	@$(MAKE) -s -C bench $(if $(shell command -v cc),,CC=clang)
