@@ -2,8 +2,8 @@
 """Writes the reference texts that must not drift from the code: man pages, completion, limits, commands.
 
 Sources: the argparse tree, the exit codes, ``packaging/etc/sockwarden.toml``, the policy's JSON Schema, the table of
-docker commands, the metrics, and the named constants of the code with the reasons that stand beside them. Run it as ``make docs``
-after a change to one of these; ``tests/unit/cli/test_man.py`` fails until it has been run.
+docker commands, the metrics, and the named constants of the code with the reasons that stand beside them. Run it as
+``make docs`` after a change to one of these; ``tests/unit/cli/test_man.py`` fails until it has been run.
 
 Never: a sentence about behaviour that one of those sources does not say, other than the short introductions here.
 """

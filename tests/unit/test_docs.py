@@ -15,6 +15,8 @@ from sockwarden.cli.main import build_parser
 from sockwarden.config import Config, parse_config
 from sockwarden.dockerapi import texts
 from sockwarden.dockerapi.commands import UNSUPPORTED, WILDCARDS
+from sockwarden.gateway.intake import Phase
+from sockwarden.kernel.ladder import RUNGS, Rung
 from sockwarden.model import Rule
 from sockwarden.observe.metrics import Metrics
 from sockwarden.policy.document import parse_policy
@@ -121,6 +123,25 @@ def test_a_refusal_is_a_heading_of_the_troubleshooting(text: str) -> None:
 def _subcommands() -> list[str]:
     actions = build_parser()._actions
     return next(list(action.choices) for action in actions if action.dest == "command" and action.choices)
+
+
+def test_the_architecture_names_every_package() -> None:
+    package = ROOT / "agent" / "sockwarden"
+    names = {path.name.removesuffix(".py") for path in package.iterdir() if not path.name.startswith("_")}
+    rows = "".join(re.findall(r"^\| \d \|.*$", _text("docs/architecture.md"), re.MULTILINE))
+    assert {name for name in names if name != "py.typed"} <= set(re.findall(r"`(\w+)`", rows))
+
+
+@pytest.mark.parametrize("phase", [phase.name for phase in Phase if phase is not Phase.CLOSED])
+def test_the_architecture_explains_a_phase(phase: str) -> None:
+    assert f"\n| `{phase}` |" in _text("docs/architecture.md")
+
+
+@pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
+def test_the_architecture_says_which_rungs_are_chosen_by_themselves(rung: Rung) -> None:
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|]+ \| (yes|no|this)", _text("docs/architecture.md"), re.MULTILINE)
+    said = {name.strip("`"): word == "yes" for names, word in rows for name in names.split(", ")}
+    assert said[rung.name] == rung.automatic
 
 
 @pytest.mark.parametrize("command", _subcommands())
