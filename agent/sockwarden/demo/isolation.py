@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from sockwarden.errors import PermissionNeededError
+from sockwarden.errors import PermissionNeededError, SockwardenError
 
 CLONE_NEWNS: Final = 0x00020000  # unshare(2)
 CLONE_NEWNET: Final = 0x40000000
@@ -39,7 +39,8 @@ def enter(*, network: bool = False) -> list[Path]:
     """Put the calling thread, and all processes that it starts from now on, into private namespaces.
 
     Returns the directories that had to be made as mount points: ``leave`` them empty to ``forget``.
-    Raises ``PermissionNeededError`` where the kernel refuses (not root, or a container without CAP_SYS_ADMIN).
+    Raises ``PermissionNeededError`` where the kernel refuses (not root, or a container without CAP_SYS_ADMIN), and
+    ``SockwardenError`` where a mount fails.
     """
     if _libc.unshare(CLONE_NEWNS | (CLONE_NEWNET if network else 0)) != 0:
         reason = os.strerror(ctypes.get_errno())
@@ -48,16 +49,26 @@ def enter(*, network: bool = False) -> list[Path]:
             remedy="run as root, on the host or in a container that has CAP_SYS_ADMIN",
         )
     # Slave: a mount of the host still arrives here, none of ours goes back.
-    subprocess.run(["mount", "--make-rslave", "/"], check=True)
+    _mount("--make-rslave", "/")
     made = []
     for directory in PRIVATE_DIRECTORIES:
         if not directory.exists():
             directory.mkdir()
             made.append(directory)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", directory], check=True)
+        _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(directory))
     if network:
         _loopback_up()
     return made
+
+
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines() or ["no reason given"]
+        raise SockwardenError(
+            f"mount {' '.join(arguments)} failed: {reason[0]}",
+            remedy="run on the host itself or in a virtual machine: in a chroot the root directory is no mount point",
+        )
 
 
 def forget(made: list[Path]) -> None:
