@@ -96,13 +96,14 @@ class BodyInspection:
 
         Raises:
             EngineError: the engine cannot be asked about it, or it could not be removed.
+            ClientError: it has more volumes than are looked up.
         """
         container_id = _created_id(answer)
         if container_id is None:
             return _PASS.verdict
         try:
             verdict = await self._judge_container(exchange.generation, container_id)
-        except EngineError:
+        except (EngineError, ClientError):
             await self._engine.remove_container(container_id, force=True)
             raise
         if not verdict.allowed and exchange.generation.enforcing:
@@ -114,7 +115,7 @@ class BodyInspection:
     async def _create(self, exchange: Exchange, body: bytes) -> Judgement:
         wanted = await _read(read_create, body)
         sources = await self._look_up(wanted.mounts, wanted.volumes_from)
-        if not sources:
+        if not sources and not wanted.volumes_from:
             return _PASS
         verdict = await self._judge(exchange.generation, sources, wanted.image, wanted.image)
         return Judgement(verdict, again=True)
@@ -143,11 +144,12 @@ class BodyInspection:
     # -- parts ------------------------------------------------------------
 
     async def _judge_container(self, generation: Generation, name: str) -> Verdict:
-        """Judge a container that exists; one that does not is left to the engine to refuse."""
-        try:
-            made = await self._engine.inspect_container(name)
-        except ClientError:
-            return _PASS.verdict
+        """Judge a container that exists; one that does not is left to the engine to refuse.
+
+        Raises:
+            ClientError: it cannot be looked up by this name. The engine may know it all the same, as PARENT/ALIAS.
+        """
+        made = await self._engine.inspect_container(name)
         if made is None:
             return _PASS.verdict
         sources = await self._look_up(mounts_of_inspect(made), ())
