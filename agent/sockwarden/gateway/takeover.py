@@ -163,10 +163,10 @@ class SocketTakeover:
 
     def _swap(self) -> socket.socket:
         public, parked = _probe(self.public), _probe(self._parked)
-        if public is _Found.ALIVE and parked is _Found.ALIVE and _peer_pid(self.public) != _peer_pid(self._parked):
+        if public is _Found.ALIVE and parked is _Found.ALIVE:
             raise TakeoverError(
-                f"both {self.public} and {self._parked} are answered, by different processes",
-                remedy=f"stop one of them, or remove {self._parked}",
+                f"both {self.public} and {self._parked} are answered: which of them is the engine's is not clear",
+                remedy=f"stop the one that is not, or remove {self._parked} if both are the same engine's",
             )
         if public is _Found.ALIVE:
             return self._exchange()

@@ -101,6 +101,8 @@ def _problems(agent: Agent, *, enabled: bool, holds: bool, engine_up: bool) -> l
         found.append(f"{agent.takeover.public} does not lead to the gateway")
     if not engine_up:
         found.append("the engine does not answer")
+    if not agent.takeover.swaps:
+        found.append(f"the engine's own path {agent.takeover.engine_path} stays open to whoever can reach it")
     if not agent.generations.walled:
         found.append("no blocking kernel guard: the engine's own socket is not walled off")
     if agent.generations.last_failure:
