@@ -17,11 +17,13 @@ WRITE_BUFFER_BYTES: Final = 256 * 1024
 
 
 class Hold:
-    """Why nothing is read from a client for now: plain bits, for enum's cost 1 us in every request."""
+    """Why nothing is read from a connection for now: plain bits, for enum's cost 1 us in every request."""
 
     NONE: Final = 0
     PIPELINE: Final = 1  # it has sent more than the exchange before it can take
     ENGINE: Final = 2  # the engine reads slowly
+    CLIENT: Final = 4  # the client reads slowly
+    THREAD: Final = 8  # a thread reads in place of the loop
 
 
 class Duplex(asyncio.Protocol):
@@ -31,6 +33,7 @@ class Duplex(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any other callback
         self._holds: int = Hold.NONE
         self._timer: asyncio.TimerHandle | None = None
+        self._drained: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -51,6 +54,21 @@ class Duplex(asyncio.Protocol):
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
+
+    def resume_writing(self) -> None:
+        """Everything was written that had to be (see ``when_drained``), or enough of it."""
+        call, self._drained = self._drained, None
+        if call is not None:
+            self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+            call()
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Call once, and never at once, when the kernel has all that was written; or the connection closes."""
+        if self.transport.is_closing() or self.transport.get_write_buffer_size() == 0:
+            asyncio.get_running_loop().call_soon(call)
+            return
+        self._drained = call
+        self.transport.set_write_buffer_limits(high=0)
 
     def set_deadline(self, seconds: float, late: Callable[[], None]) -> None:
         """Call ``late`` in that many seconds, in place of any deadline before."""

@@ -38,6 +38,17 @@ class RequestBody:
         return self._left == 0 if self._chunks is None else self._chunks.done
 
     @property
+    def left(self) -> int:
+        """How many bytes are still to come, where that is known; else 0."""
+        return self._left if self._chunks is None else 0
+
+    def skip(self, count: int) -> None:
+        """Count bytes of a body of known length, at most ``left``, that passed elsewhere."""
+        if self._chunks is not None or self._collected is not None or count > self._left:
+            raise AssertionError("only what is left of a known length can pass elsewhere")
+        self._left -= count
+
+    @property
     def collected(self) -> bytes:
         """The decoded bytes so far; empty unless a limit was given."""
         return bytes(self._collected or b"")

@@ -50,3 +50,20 @@ def test_a_chunked_body_above_the_limit_is_refused_when_it_passes_it() -> None:
     with pytest.raises(ClientError) as caught:
         body.feed(b"5\r\nhello\r\n")
     assert caught.value.status == 413
+
+
+def test_what_passed_elsewhere_is_counted() -> None:
+    body = RequestBody(head(content_length=5))
+    body.feed(b"12")
+    before = body.left
+    body.skip(3)
+    assert (before, body.left, body.done) == (3, 0, True)
+
+
+def test_nobody_knows_what_is_left_of_a_chunked_body() -> None:
+    assert RequestBody(head(chunked=True)).left == 0
+
+
+def test_more_than_is_left_cannot_pass_elsewhere() -> None:
+    with pytest.raises(AssertionError):
+        RequestBody(head(content_length=2)).skip(3)
