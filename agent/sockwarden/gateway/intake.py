@@ -61,6 +61,8 @@ class Intake(Duplex):
         self._ended = False
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
+        self._advancing = False
+        self._clogged = False  # the client does not read its answers
 
     @abstractmethod
     def _begin(self, head: RequestHead) -> None:
@@ -107,6 +109,19 @@ class Intake(Duplex):
         self._advance()
 
     def _advance(self) -> None:
+        """Begin the exchanges whose heads have come, until one of them takes time or the client stops reading."""
+        if self._advancing:
+            return  # a request that was refused at once; the loop below goes on with the one behind it
+        self._advancing = True
+        try:
+            before = None
+            while self._phase is Phase.HEAD and not self._clogged and self._buffer is not before:
+                before = self._buffer
+                self._take_head()
+        finally:
+            self._advancing = False
+
+    def _take_head(self) -> None:
         """Begin the next exchange, if its head has come."""
         if not self._buffer:
             if self._ended:
@@ -139,6 +154,7 @@ class Intake(Duplex):
     def _refuse(self, verdict: Verdict, *, close: bool) -> None:
         exchange, self._exchange = self._exchange, None
         if self._phase is Phase.CLOSED or self.transport.is_closing():
+            self._drop_engine()
             return
         if exchange is not None and exchange.answered:
             self.transport.abort()  # an answer has begun; nothing that is written now could be read as another
