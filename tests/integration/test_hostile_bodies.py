@@ -696,7 +696,9 @@ def test_harmless_options_of_the_cli_pass(options: tuple[str, ...], lab: Lab) ->
     ours = lab.gateway.docker("run", "--rm", "--network", "none", *words, NEVER, "true" if "sh" not in words else "-c")
     theirs = lab.direct("run", "--rm", "--network", "none", *words, NEVER, "true" if "sh" not in words else "-c")
     lab.direct("volume", "rm", "nicevolume")
-    assert (ours.returncode, ours.stderr) == (theirs.returncode, theirs.stderr)
+    # The CLI's own log lines ("error waiting for container: context canceled") come in a race that it has with itself.
+    said, wanted = ([line for line in done.stderr.splitlines() if "level=" not in line] for done in (ours, theirs))
+    assert (ours.returncode, said) == (theirs.returncode, wanted)
 
 
 def test_docker_py_creates_containers_with_all_that_it_can_say(lab: Lab) -> None:
