@@ -30,8 +30,9 @@ class Capture:
         """
         return await self._done
 
-    def response_started(self, head: ResponseHead) -> None:
-        """Nothing to prepare."""
+    def response_started(self, head: ResponseHead) -> None:  # noqa: ARG002  # the interface's signature
+        """Forget interim heads: what is judged begins with the final one."""
+        self._data.clear()
 
     def response_data(self, data: bytes) -> None:
         """Keep bytes of the answer."""

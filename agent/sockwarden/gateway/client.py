@@ -65,7 +65,7 @@ class ClientConnection(Intake):
         if phase in (Phase.LINGER, Phase.CLOSED):
             return
         self._buffer = self._buffer + data if self._buffer else data
-        if phase is Phase.HEAD:
+        if phase is Phase.HEAD and not self._clogged:
             self._advance()
         elif phase is Phase.COLLECT:
             self._collect()
@@ -75,13 +75,15 @@ class ClientConnection(Intake):
     def eof_received(self) -> bool:
         """The client ended its half; the engine is told as soon as it has everything that came before."""
         self._ended = True
+        if self._phase is Phase.HEAD and self._clogged and not self.peer_has_closed():
+            return True  # it may still read its answers, and have those of the requests behind them
         if self._phase in (Phase.HEAD, Phase.COLLECT, Phase.LINGER):
             return False
         if self._phase is Phase.STREAM or (self._phase in (Phase.ANSWER, Phase.RAW) and self.peer_has_closed()):
             self._drop_engine()
             return False
         if self._engine_ended:
-            self._drop_engine()
+            self._part_from_engine()
             return False
         self._pass_eof()
         return True
@@ -98,14 +100,17 @@ class ClientConnection(Intake):
         self._closed(self)
 
     def pause_writing(self) -> None:
-        """The client reads slowly: stop reading from the engine."""
+        """The client reads slowly: stop reading from the engine, and begin no other exchange."""
+        self._clogged = True
         if self._engine is not None:
             self._engine.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self._clogged = False
         if self._engine is not None and not self._engine.transport.is_closing():
             self._engine.transport.resume_reading()
+        self._advance()
 
     # -- requests ---------------------------------------------------------
 
@@ -182,7 +187,10 @@ class ClientConnection(Intake):
         except ClientError as error:
             self._refuse_malformed(error, exchange.head)
             return
-        if body.done:
+        if not body.done:
+            if self._ended:
+                self._close()  # the rest will never come
+        else:
             self.drop_deadline()
             self._phase = Phase.WAIT
             self._body = None
@@ -217,12 +225,20 @@ class ClientConnection(Intake):
             self._forward(exchange, body)
 
     async def _forward_captured(self, exchange: Exchange, body: bytes) -> None:
-        """Judge the engine's answer before the client may read it. Goes on even if the client leaves."""
+        """Judge the engine's answer before the client may read it. Goes on if the client leaves after it was sent."""
         capture = Capture()
         engine = await self._connect()
+        if self._unheard():
+            engine.release()
+            self._close()
+            return
         self._send(engine, exchange, body, capture)
-        answer = await capture.whole()
-        verdict = await self._wiring.inspection.after(exchange, answer)
+        try:
+            answer = await capture.whole()
+            verdict = await self._judge_answer(exchange, answer)
+        finally:
+            if self._gone():
+                engine.release()
         if not verdict.allowed:
             self._decided(exchange, verdict)
             if exchange.generation.enforcing:
@@ -230,6 +246,16 @@ class ClientConnection(Intake):
                 return
         self.response_data(answer)
         self.response_done(reusable=engine.alive)
+
+    async def _judge_answer(self, exchange: Exchange, answer: bytes) -> Verdict:
+        try:
+            return await self._wiring.inspection.after(exchange, answer)
+        except (ClientError, EngineError) as error:
+            if exchange.generation.enforcing:
+                raise
+            if isinstance(error, ClientError):
+                return refusal.malformed(error)
+            return refusal.engine_down(self._wiring.upstream.path, error)
 
     def _stream(self, data: bytes) -> None:
         """Pass a body's bytes on, and not one byte more."""
@@ -252,6 +278,9 @@ class ClientConnection(Intake):
 
     def _forward(self, exchange: Exchange, body: bytes | None) -> None:
         """Send the request: with the body that was judged, or with the one that is still to come."""
+        if self._gone():
+            self._drop_engine()
+            return
         engine = self._engine
         if engine is None or not engine.alive:
             self._drop_engine()
@@ -274,8 +303,9 @@ class ClientConnection(Intake):
         return upstream.take() or await upstream.open()
 
     def _send(self, engine: EngineConnection, exchange: Exchange, body: bytes | None, capture: Capture | None) -> None:
-        if self._phase is Phase.CLOSED and capture is None:
+        if capture is None and self._unheard():
             engine.release()
+            self._close()
             return
         head, route = exchange.head, exchange.route
         hijack = route is not None and route.stream is not Stream.PLAIN
@@ -292,6 +322,9 @@ class ClientConnection(Intake):
             if self._buffer:
                 data, self._buffer = self._buffer, b""
                 self._stream(data)
+            if self._ended and self._phase is Phase.STREAM:
+                self._close()  # the rest of the body will never come
+                return
         else:
             self._phase = Phase.ANSWER
         self.hold(Hold.PIPELINE, on=False)
@@ -304,15 +337,17 @@ class ClientConnection(Intake):
         exchange = self._exchange
         if exchange is None or self._engine is None:
             return
-        exchange.answered = True
         route = exchange.route
         hijacked = head.status == 101 or (head.status == 200 and head.raw_stream and head.framing is Framing.CLOSE)
         if not hijacked:
+            exchange.answered = True
             return
         if route is None or route.stream is Stream.PLAIN or self._phase not in (Phase.ANSWER, Phase.STREAM):
             if head.status == 101:
-                raise EngineError("the engine switched protocols where nobody asked for it")
+                raise EngineError("it switched protocols where nobody asked for it")
+            exchange.answered = True
             return
+        exchange.answered = True
         # Some clients (docker-modem) announce a chunked body for the stdin that follows: what came of it was sent
         # as it is, and the engine does not read it as HTTP any more.
         self._phase, self._body = Phase.RAW, None
@@ -347,14 +382,16 @@ class ClientConnection(Intake):
 
     def response_failed(self, error: EngineError) -> None:
         """Say why there is no answer, or break off one that has begun."""
-        engine, self._engine = self._engine, None
+        engine = self._engine
+        self._drop_engine()
         exchange = self._exchange
         if self._phase in (Phase.CLOSED, Phase.LINGER):
             return
         if exchange is None or exchange.answered or self._phase is Phase.RAW:
             self.transport.abort()
             return
-        if engine is not None and exchange.head.method in ("GET", "HEAD") and not exchange.retried:
+        again = exchange.head.method in ("GET", "HEAD") and not exchange.head.has_body and not exchange.retried
+        if engine is not None and again:
             # A kept connection that the engine closed in the same moment: RFC 9112 section 9.3.1 allows one retry.
             exchange.retried = True
             self._forward(exchange, None)
@@ -378,7 +415,20 @@ class ClientConnection(Intake):
         if engine is not None and not isinstance(engine.sink, Capture):
             engine.release()
 
+    def _part_from_engine(self) -> None:
+        """Let go of an engine that ended its half, once it has what was sent to it."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.part()
+
     # -- small parts ------------------------------------------------------
+
+    def _gone(self) -> bool:
+        return self._phase is Phase.CLOSED
+
+    def _unheard(self) -> bool:
+        """Whether nobody is left who could read an answer."""
+        return self._gone() or (self._ended and self.peer_has_closed())
 
     def _pass_eof(self) -> None:
         """Tell the engine that the client ended its half, if nothing of the client's is still to be sent."""

@@ -98,6 +98,12 @@ class EngineConnection(asyncio.Protocol):
         self._state = _State.DEAD
         self.transport.abort()
 
+    def part(self) -> None:
+        """Close the connection when everything was sent; its sink hears nothing more."""
+        self.sink = None
+        self._state = _State.DEAD
+        self.transport.close()
+
     @property
     def alive(self) -> bool:
         """Whether another request can be sent."""
@@ -169,16 +175,12 @@ class EngineConnection(asyncio.Protocol):
             elif self._state is _State.LENGTH:
                 data = self._pass_on(data, min(self._left, len(data)))
                 if self._left == 0:
-                    self._finish()
+                    self._finish(data)
             elif self._state is _State.CHUNKED:
                 data = self._pass_on(data, self._chunks.feed(data))
                 if self._chunks.done:
-                    self._finish()
-            else:
-                raise EngineError("the engine sent more than one answer")
+                    self._finish(data)
             sink = self.sink
-        if data:
-            self.release()  # bytes behind the answer belong to nobody
 
     def _pass_on(self, data: bytes, count: int) -> bytes:
         assert self.sink is not None  # noqa: S101  # checked by the caller's loop
@@ -217,7 +219,8 @@ class EngineConnection(asyncio.Protocol):
             return b""
         sink.response_data(data[: head.size])
         if head.framing is Framing.NONE:
-            self._finish()
+            self._finish(data[head.size :])
+            return b""
         return data[head.size :]
 
     def _begin_body(self, head: ResponseHead) -> None:
@@ -230,7 +233,9 @@ class EngineConnection(asyncio.Protocol):
             self._state = _State.LENGTH
             self._left = head.length
 
-    def _finish(self) -> None:
+    def _finish(self, behind: bytes = b"") -> None:
+        # Bytes behind an answer belong to nobody, least of all to the next request.
+        self._close = self._close or bool(behind)
         sink, self.sink = self.sink, None
         self._state = _State.DEAD if self._close else _State.IDLE
         if self._close:
