@@ -11,10 +11,10 @@ empty :=
 space := $(empty) $(empty)
 PURE_INCLUDE := $(subst $(space),$(comma),$(foreach path,$(PURE_PATHS),$(if $(filter %.py,$(path)),$(path),$(path)/*)))
 BPF_SOURCES = $(shell find bpf -name '*.c' -o -name '*.h')
-SHELL_SOURCES = packaging/dev/setup.sh .ci/run
+SHELL_SOURCES = packaging/dev/setup.sh packaging/dev/setup-vm.sh tests/vm/boot/init tests/vm/guest/init .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format unit integration bpf docs bench clean
+.PHONY: help setup demo test lint format unit integration vm bpf docs bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ unit: setup ## unit and property tests, with full branch coverage of the pure pa
 
 integration: setup ## tests with a real engine, a real registry and the real docker CLI (root)
 	@$(PY) -m pytest -q --ignore=tests/unit --ignore=tests/property tests
+
+vm: setup ## stock Debian kernels in software emulation, for the guard's blocking rungs (ROW=NAME for one)
+	@packaging/dev/setup-vm.sh
+	@$(PY) -m tests.vm.run $(if $(ROW),--row $(ROW))
 
 bpf: setup ## build the BPF objects
 	@$(MAKE) -s -C bpf

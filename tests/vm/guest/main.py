@@ -1,0 +1,39 @@
+"""All tests of one machine: python3 -m tests.vm.guest.main EXPECTATIONS. Runs as a child of process 1."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tests.vm.guest import cases
+from tests.vm.guest.report import Report
+
+
+def main(expectations: Path) -> int:
+    """Play every case; return how many failed, at most 100."""
+    report = Report()
+    report.tell("active LSMs", Path("/sys/kernel/security/lsm").read_text("ascii"))
+    rungs = json.loads(expectations.read_text("utf-8"))["rungs"]
+    cases.every_program_passes_the_verifier(report, rungs["guard_listener"])
+    for rung, wanted in rungs.items():
+        # A rung that cannot be put in force fails as one case, and the others are still asked.
+        if wanted == "found out":
+            cases.the_canary_finds_out_a_rung_that_never_fires(report, rung)
+        elif wanted == "refused":
+            cases.the_kernel_refuses_a_rung(report, rung)
+        else:
+            with report.case(f"{rung}: in force"):
+                if rung in cases.BLOCKING:
+                    cases.a_blocking_rung_holds(report, rung)
+                    cases.the_connector_is_known_by_the_accepted_descriptor(report, rung)
+                else:
+                    cases.a_killing_rung_holds(report, rung)
+    cases.life_is_told(report)
+    cases.the_ladder_by_itself(report)
+    report.close()
+    return min(report.failed, 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

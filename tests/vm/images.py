@@ -1,0 +1,186 @@
+"""Kernels, a root file system and the tests' own disk, built from Debian's packages and kept.
+
+Owns the cache: a folder outside the tree, each entry named by what it is made of, so that an entry is never
+changed. Removing the folder makes everything anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.vm import archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+TREE: Final = Path(__file__).resolve().parents[2]
+BOOT_INIT: Final = TREE / "tests" / "vm" / "boot" / "init"
+CLIENT_SOURCE: Final = TREE / "tests" / "vm" / "guest" / "client.c"
+
+ROOT_SUITE: Final = "bookworm"
+"""Its Python and its libbpf are the oldest that the agent supports."""
+
+ROOT_PACKAGES: Final = (
+    *("libbpf1", "mount", "procps", "python3"),
+    *("python3-httpx", "python3-prometheus-client", "python3-psutil", "python3-pyroute2", "python3-uvloop"),
+)
+
+ROOT_LEFT_OUT: Final = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+ROOT_BYTES: Final = 1 << 30
+"""A sparse file: as much as is written takes room."""
+
+KERNEL_PACKAGE: Final = "linux-image-cloud-amd64"
+"""Debian's kernel for virtual machines: the flavour's own differences are in drivers."""
+
+MODULES: Final = (
+    *("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"),
+    *("unix_diag",),
+)
+"""In the order of insertion; what a kernel has built in is not there as a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel to boot: ``version`` is Debian's, the files are the kernel and its initramfs."""
+
+    version: str
+    image: Path
+    initramfs: Path
+
+
+def cache_folder() -> Path:
+    """Return where built images are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "/var/cache")) / "sockwarden-vm"
+
+
+def kernel(suite: str, say: Callable[[str], None]) -> Kernel:
+    """Return the stock kernel of a Debian suite, from the cache or built now.
+
+    Raises:
+        ArchiveError: the archive does not have it.
+    """
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise archive.ArchiveError("there is no busybox; run packaging/dev/setup-vm.sh")
+    recipe = json.dumps([suite, KERNEL_PACKAGE, MODULES, BOOT_INIT.read_text("utf-8"), _digest(Path(busybox))])
+
+    def build(folder: Path) -> None:
+        say(f"kernel of {suite}: downloading")
+        lists = archive.Archive(suite, folder / "apt")
+        package = lists.field(KERNEL_PACKAGE, "Depends").split(" ")[0]
+        unpacked = folder / "unpacked"
+        subprocess.run(["dpkg-deb", "-x", lists.download(package, folder / "deb"), unpacked], check=True)
+        shutil.copy(next((unpacked / "boot").glob("vmlinuz-*")), folder / "vmlinuz")
+        _write_initramfs(unpacked, Path(busybox), folder)
+        (folder / "version").write_text(lists.field(package, "Version") + "\n", "utf-8")
+        for part in ("apt", "deb", "unpacked"):
+            shutil.rmtree(folder / part)
+
+    kept = _kept(f"kernel-{suite}", recipe, build)
+    return Kernel((kept / "version").read_text("utf-8").strip(), kept / "vmlinuz", kept / "initramfs.gz")
+
+
+def root_file_system(say: Callable[[str], None]) -> Path:
+    """Return the ext4 image that every row boots into; machines write to a snapshot of it."""
+    recipe = json.dumps([ROOT_SUITE, ROOT_PACKAGES, ROOT_LEFT_OUT, ROOT_BYTES])
+
+    def build(folder: Path) -> None:
+        say("root file system: building, some minutes")
+        tree = folder / "tree"
+        options = [f"--aptopt={line}" for line in archive.proxies()]
+        options += [f"--dpkgopt=path-exclude={pattern}" for pattern in ROOT_LEFT_OUT]
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential", *options]
+        included = f"--include={','.join(ROOT_PACKAGES)}"
+        subprocess.run([*command, included, ROOT_SUITE, tree, archive.source(ROOT_SUITE)], check=True)
+        image = folder / "root.ext4"
+        with image.open("wb") as file:
+            file.truncate(ROOT_BYTES)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, image], check=True)
+        shutil.rmtree(tree)
+
+    return _kept("root", recipe, build) / "root.ext4"
+
+
+def client(folder: Path) -> Path:
+    """Compile the client for roads that Python has no call for; static, so that any root runs it."""
+    made = folder / "client"
+    compiler = shutil.which("cc") or "clang"
+    subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-static", "-o", made, CLIENT_SOURCE], check=True)
+    return made
+
+
+def write_payload(target: Path, client_program: Path, expectations: Mapping[str, object]) -> None:
+    """Write the second disk: a plain tar with the agent, the guest's tests and what they should find."""
+    with tarfile.open(target, "w") as tar, tempfile.TemporaryDirectory(prefix="sockwarden-vm-") as folder:
+        tar.add(TREE / "agent" / "sockwarden", "agent/sockwarden", filter=_without_caches)
+        tar.add(TREE / "tests" / "vm" / "guest", "tests/vm/guest", filter=_without_caches)
+        tar.add(client_program, "client")
+        told = Path(folder) / "expectations.json"
+        told.write_text(json.dumps(expectations), "utf-8")
+        tar.add(told, "expectations.json")
+
+
+def _without_caches(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "__pycache__" in entry.name else entry
+
+
+def _write_initramfs(unpacked: Path, busybox: Path, folder: Path) -> None:
+    top = folder / "initramfs"
+    for part in ("bin", "proc", "sys", "dev", "new", "m"):
+        (top / part).mkdir(parents=True)
+    shutil.copy(busybox, top / "bin" / "busybox")
+    shutil.copy(BOOT_INIT, top / "init")
+    (top / "init").chmod(0o755)
+    insertion = []
+    for name in MODULES:
+        for found in unpacked.rglob(f"{name}.ko*"):
+            data = found.read_bytes()
+            (top / "m" / f"{name}.ko").write_bytes(lzma.decompress(data) if found.suffix == ".xz" else data)
+            insertion.append(name)
+    (top / "m" / "order").write_text("".join(f"{name}\n" for name in insertion), "utf-8")
+    names = "".join(f"{path.relative_to(top)}\n" for path in sorted(top.rglob("*")))
+    packed = subprocess.run(
+        [busybox, "cpio", "-o", "-H", "newc"], input=names.encode(), cwd=top, check=True, capture_output=True
+    )
+    (folder / "initramfs.gz").write_bytes(gzip.compress(packed.stdout))
+    shutil.rmtree(top)
+
+
+def _kept(name: str, recipe: str, build: Callable[[Path], None]) -> Path:
+    """Return the cache's entry for a recipe; built beside it first, so that a broken build leaves none."""
+    entry = cache_folder() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    if not entry.is_dir():
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with _building(entry) as folder:
+            build(folder)
+            folder.rename(entry)
+        for older in cache_folder().glob(f"{name}-*"):
+            if older != entry:
+                shutil.rmtree(older)
+    return entry
+
+
+@contextlib.contextmanager
+def _building(entry: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

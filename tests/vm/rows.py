@@ -1,0 +1,49 @@
+"""The matrix: which kernels are booted, how, and what each rung must do there. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOLDS: Final = "holds"
+"""The rung loads, the canary proves it, and it does what its row of the ladder says."""
+
+FOUND_OUT: Final = "found out"
+"""The program loads and attaches and never fires: the canary must refuse it."""
+
+REFUSED: Final = "refused"
+"""The kernel does not have what the program hooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One machine. ``boot`` is added to the kernel's command line; ``rungs`` says what each must do."""
+
+    name: str
+    suite: str
+    boot: str
+    rungs: Mapping[str, str]
+
+
+def _rungs(*, lsm: str, listener: str) -> Mapping[str, str]:
+    return {
+        "fmod_ret": HOLDS,
+        "lsm": lsm,
+        "kprobe": HOLDS,
+        "guard_listener": listener,  # the two watchers of the rung tracepoint, by their programs' names
+        "guard_syscall": HOLDS,
+    }
+
+
+ROWS: Final = (
+    # Debian 11's default list of LSMs has no bpf in it, so its second row adds it.
+    Row("bullseye-default", "bullseye", "", _rungs(lsm=FOUND_OUT, listener=REFUSED)),
+    Row("bullseye-bpf", "bullseye", "lsm=lockdown,yama,apparmor,bpf", _rungs(lsm=HOLDS, listener=REFUSED)),
+    Row("bookworm-default", "bookworm", "", _rungs(lsm=HOLDS, listener=REFUSED)),
+    Row("bookworm-nobpf", "bookworm", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=REFUSED)),
+    Row("trixie-default", "trixie", "", _rungs(lsm=HOLDS, listener=HOLDS)),
+    Row("trixie-nobpf", "trixie", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=HOLDS)),
+)
