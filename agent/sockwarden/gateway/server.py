@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.errors import TakeoverError
 from sockwarden.gateway.client import ClientConnection
@@ -28,6 +29,9 @@ DRAIN_SECONDS: Final = 10.0
 
 RECLAIM_SECONDS: Final = 0.05
 """Between two looks at a public path that is not ours: an engine needs some 10 ms from bind() to listen()."""
+
+# From 3.13 a server that closes unlinks what lies at the path where its socket was bound: after a swap, the engine's.
+_KEEP_PATH: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +60,14 @@ class GatewayServer:
         Raises:
             TakeoverError: the path cannot be taken.
         """
-        await self._serve(self._takeover.take())
-        self._watch = NameWatch(self._takeover.public, self._path_changed)
+        listener = self._takeover.take()
+        try:
+            await self._serve(listener)
+            self._watch = NameWatch(self._takeover.public, self._path_changed)
+        except BaseException:
+            await self.close()
+            listener.close()
+            raise
 
     async def close(self) -> None:
         """Give the path back, let requests in flight end, and close.
@@ -81,7 +91,7 @@ class GatewayServer:
 
     async def _serve(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(self._accept, sock=listener, backlog=BACKLOG)
+        server = await loop.create_unix_server(self._accept, sock=listener, backlog=BACKLOG, **_KEEP_PATH)
         for old in self._servers:
             old.close()
         self._servers = [server]

@@ -59,6 +59,7 @@ class SocketTakeover:
         self._second = second
         self._parked = str(self._run_dir / "engine.sock")
         self._lock = -1
+        self._lent = False  # systemd's: it goes on listening, so that clients queue while we are away
         self._ours: tuple[int, int] | None = None
 
     @property
@@ -79,11 +80,16 @@ class SocketTakeover:
         """
         self._prepare_run_dir()
         self._take_lock()
-        given = _given_by_systemd(self.public)
-        if given is not None:
-            self._remember()
-            return given
-        return self._swap() if self.swaps else self._bind_public()
+        try:
+            given = _given_by_systemd(self.public)
+            if given is None:
+                return self._swap() if self.swaps else self._bind_public()
+            self._lent = True
+            self._remember(given)
+        except TakeoverError:
+            self.give_back()
+            raise
+        return given
 
     def restore(self) -> socket.socket | None:
         """Take the public path again if it is not ours any more: an engine that restarts removes or replaces it.
@@ -96,9 +102,13 @@ class SocketTakeover:
         """
         if self.holds():
             return None
-        if not self.swaps:
-            return self._bind_public()
-        return self._swap()
+        self._lent = False
+        try:
+            return self._swap() if self.swaps else self._bind_public()
+        except TakeoverError:
+            if self.holds():
+                self._ours = None  # its listener is closed, so it must be taken again
+            raise
 
     def holds(self) -> bool:
         """Whether the public path leads to the gateway's own socket."""
@@ -116,7 +126,7 @@ class SocketTakeover:
                     os.rename(self._parked, self.public)
                 elif self.holds():
                     os.unlink(self.public)
-            elif self.holds():
+            elif self.holds() and not self._lent:
                 os.unlink(self.public)
         except OSError as error:
             raise TakeoverError(
@@ -147,7 +157,10 @@ class SocketTakeover:
 
     def _take_lock(self) -> None:
         path = self._run_dir / "lock"
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise TakeoverError(f"{path}: {error.strerror}", remedy="remove it") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -188,7 +201,7 @@ class SocketTakeover:
             os.unlink(self._parked)
             remedy = "set daemon.run_dir to a directory on the same file system" if error.errno == errno.EXDEV else ""
             raise TakeoverError(f"{self.public} cannot be taken over: {error.strerror}", remedy=remedy) from error
-        self._remember()
+        self._remember(listener)
         return listener
 
     def _bind_public(self) -> socket.socket:
@@ -210,7 +223,7 @@ class SocketTakeover:
             listener.close()
             os.unlink(fresh)
             raise TakeoverError(f"{self.public}: {error.strerror}") from error
-        self._remember()
+        self._remember(listener)
         return listener
 
     def _bind(self, path: str, *, like: str | None) -> socket.socket:
@@ -235,15 +248,16 @@ class SocketTakeover:
             raise TakeoverError(f"{path} cannot be bound: {error.strerror}", remedy="see gateway.listen") from error
         return listener
 
-    def _remember(self) -> None:
-        self._ours = _identity(self.public)
+    def _remember(self, listener: socket.socket) -> None:
+        before, self._ours = self._ours, _identity(self.public)
         if self._second is None:
             return
         try:
-            if _probe(self._second) is _Found.DEAD:
+            if _probe(self._second) is _Found.DEAD or (before and _identity(self._second) == before):
                 os.unlink(self._second)
             os.link(self.public, self._second)
         except OSError as error:
+            listener.close()
             raise TakeoverError(
                 f"{self._second} cannot be made: {error.strerror}",
                 remedy="leave out gateway.listen, or choose a path on the file system of engine.socket",

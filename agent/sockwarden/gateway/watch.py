@@ -39,6 +39,8 @@ class NameWatch:
         directory = os.path.dirname(path)
         if self._fd < 0 or libc.inotify_add_watch(self._fd, os.fsencode(directory), mask) < 0:
             reason = os.strerror(ctypes.get_errno())
+            if self._fd >= 0:
+                os.close(self._fd)
             raise SockwardenError(
                 f"{directory} cannot be watched: {reason}", remedy="raise fs.inotify.max_user_instances"
             )
