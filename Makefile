@@ -10,7 +10,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 PURE_INCLUDE := $(subst $(space),$(comma),$(foreach path,$(PURE_PATHS),$(if $(filter %.py,$(path)),$(path),$(path)/*)))
-BPF_SOURCES = $(shell find bpf -name '*.c' -o -name '*.h')
+BPF_SOURCES = $(shell find bpf tests/vm -name '*.c' -o -name '*.h')
 SHELL_SOURCES = packaging/dev/setup.sh packaging/dev/setup-vm.sh tests/vm/boot/init tests/vm/guest/init .ci/run
 
 .DEFAULT_GOAL := help

@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import subprocess
-import time
 from typing import TYPE_CHECKING, Final
 
 from tests.vm.guest import roads
@@ -137,7 +136,7 @@ def a_killing_rung_holds(report: Report, rung: str) -> None:
             same(stage.end(stage.begin(lambda _place: roads.connect(str(stage.ordinary)))), 0)
         if rung == "guard_syscall":
             with report.case(f"{rung}: a path that is re-pointed after connect() is seen through by socket diag"):
-                pid = stage.begin(lambda place: _re_point(place, str(stage.ordinary)), stay=True)
+                pid = _re_pointing_client(stage)
                 same(stage.end(pid), KILLED)
                 same({event.connect.sighting for event in stage.events(pid)}, {Sighting.HELD})
 
@@ -217,26 +216,38 @@ def _publish_under_fire(stage: Stage) -> None:
 
     try:
         pid = stage.begin(hammer)
+        os.close(told_writing)  # a client that dies early ends the read below
         os.read(told_reading, 1)
         for _ in range(PUBLICATIONS):
             stage.publish()
-            time.sleep(0)  # one processor: the client must have its turn
+            os.sched_yield()  # one processor: the client must have its turn
         os.write(stop_writing, b"!")
         status = stage.end(pid)
         tries = int(os.read(told_reading, 20) or b"0")
         same((status, stage.accepted(stage.guarded), tries >= PUBLICATIONS), (0, 0, True))
     finally:
-        for descriptor in (told_reading, told_writing, stop_reading, stop_writing):
+        for descriptor in (told_reading, stop_reading, stop_writing):
             os.close(descriptor)
 
 
-def _re_point(place: roads.Place, elsewhere: str) -> int:
-    link = place.private / "link"
-    link.symlink_to(place.guarded)
-    status = roads.connect(str(link))
-    link.unlink()
-    link.symlink_to(elsewhere)
-    return status
+def _re_pointing_client(stage: Stage) -> int:
+    """Start a client whose path leads elsewhere before the agent's loop runs again; return its pid."""
+    reading, writing = os.pipe()
+
+    def walk(place: roads.Place) -> int:
+        link = place.private / "link"
+        link.symlink_to(place.guarded)
+        status = roads.connect(str(link))
+        link.unlink()
+        link.symlink_to(stage.ordinary)
+        os.write(writing, b"!")
+        return status
+
+    pid = stage.begin(walk, stay=True)
+    os.close(writing)
+    os.read(reading, 1)
+    os.close(reading)
+    return pid
 
 
 def _accepted(stage: Stage) -> socket.socket:
