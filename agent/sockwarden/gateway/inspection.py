@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MAX_LOOKUPS: Final = 64
 """Volumes and containers that one request may make us ask the engine about."""
 
+FEW_MOUNTS: Final = 16
+"""More are judged beside the loop: a thousand paths of 4 KiB each take a second or more."""
+
 MAX_BODY_ON_LOOP_BYTES: Final = 64 * 1024
 """The docker CLI sends 2 KiB. A hostile body of 4 MiB takes most of a second to read."""
 
@@ -163,7 +166,7 @@ class BodyInspection:
         self, generation: Generation, sources: Iterable[MountSource], image_ref: str, image_text: str
     ) -> Verdict:
         guarded = self._guarded()
-        findings: list[Finding] = [judge_mount(source, guarded, self._paths) for source in sources]
+        findings = await self._judge_mounts(tuple(sources), guarded)
         answer = None
         if needs_image(findings):
             image = await self._engine.inspect_image(image_ref)
@@ -172,6 +175,12 @@ class BodyInspection:
             if image is not None:
                 answer = await self.images.judge(image)
         return decide_mounts(generation, findings, image_text, answer)
+
+    async def _judge_mounts(self, sources: tuple[MountSource, ...], guarded: GuardedSockets) -> list[Finding]:
+        def judge() -> list[Finding]:
+            return [judge_mount(source, guarded, self._paths) for source in sources]
+
+        return judge() if len(sources) <= FEW_MOUNTS else await asyncio.to_thread(judge)
 
     async def _look_up(self, mounts: Iterable[MountSource], volumes_from: Iterable[str]) -> list[MountSource]:
         """Return the sources with those of other containers, and named volumes by what they really are."""

@@ -206,13 +206,23 @@ def _of_option(flag: str, guarded: GuardedSockets, paths: Paths) -> Iterator[_Ex
 
 
 def _nearest(path: str, paths: Paths) -> str:
-    """Return the real path, or where it would be: the engine creates a missing source as a directory."""
-    rest: list[str] = []
-    while (real := paths.resolve(path)) is None:
-        path, _, last = path.rstrip("/").rpartition("/")
-        path = path or "/"
-        rest.append(last)
-    return posixpath.normpath(posixpath.join(real, *reversed(rest)))
+    """Return the real path, or where it would be: the engine creates a missing source as a directory.
+
+    What exists of a missing path is found by halving, since its thousand parts are the client's choice.
+    """
+    real = paths.resolve(path)
+    if real is not None:
+        return real
+    parts = path.rstrip("/").split("/")
+    nearest, exists, missing = "/", 1, len(parts)  # so many parts lead to something, and so many do not
+    while missing - exists > 1:
+        middle = (exists + missing) // 2
+        real = paths.resolve("/".join(parts[:middle]))
+        if real is None:
+            missing = middle
+        else:
+            nearest, exists = real, middle
+    return posixpath.normpath(posixpath.join(nearest, *parts[exists:]))
 
 
 def _above(path: str) -> Iterator[str]:
