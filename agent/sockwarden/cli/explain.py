@@ -12,8 +12,9 @@ from sockwarden.dockerapi.commands import command_for
 from sockwarden.dockerapi.gojson import MAX_JSON_BODY_BYTES
 from sockwarden.dockerapi.reference import InvalidReference, parse_reference
 from sockwarden.dockerapi.routes import match, operation_key
-from sockwarden.dockerapi.target import parse_target
+from sockwarden.dockerapi.target import ASTERISK, parse_target
 from sockwarden.errors import ClientError, ExitCode, SockwardenError
+from sockwarden.gateway import refusal
 from sockwarden.identity.paths import HostPaths
 from sockwarden.model import (
     Client,
@@ -26,7 +27,6 @@ from sockwarden.model import (
     Peer,
     Rule,
     Verdict,
-    deny,
 )
 from sockwarden.policy.commandlist import CommandRules
 from sockwarden.policy.decide import Generation, decide_client, decide_operation
@@ -78,7 +78,8 @@ def _explain(generation: Generation, arguments: argparse.Namespace) -> dict[str,
     client, image = _client(generation.document, arguments.client)
     key = None
     try:
-        target = parse_target(text.encode())
+        asterisk = method == "OPTIONS" and text == "*"
+        target = ASTERISK if asterisk else parse_target(os.fsencode(text))
         route = match(method, target.path)
         key = None if route is None else operation_key(route, target)
         verdict = decide_client(generation, client, image)
@@ -87,7 +88,7 @@ def _explain(generation: Generation, arguments: argparse.Namespace) -> dict[str,
         if verdict.allowed and generation.enabled and key == _CREATE and arguments.body is not None:
             verdict = _judge_body(generation, _read_body(arguments.body)) or verdict
     except ClientError as error:
-        verdict = deny(Rule.MALFORMED, str(error), error.remedy, error.status)
+        verdict = refusal.malformed(error)
     return {
         "decision": "allow" if verdict.allowed else "deny",
         "rule": verdict.rule.value,
