@@ -55,3 +55,6 @@ class Capture:
 
     def engine_writable(self, writable: bool) -> None:
         """The request was sent whole already."""
+
+    def stream_target(self) -> None:
+        """Nothing passes by the memory."""

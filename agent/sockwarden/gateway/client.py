@@ -17,6 +17,7 @@ from sockwarden.gateway.capture import Capture
 from sockwarden.gateway.duplex import Hold
 from sockwarden.gateway.intake import Intake, Phase
 from sockwarden.gateway.ports import Exchange, Judgement
+from sockwarden.gateway.splice import SPLICE_BYTES, Handover
 from sockwarden.http1.body import RequestBody
 from sockwarden.http1.reply import CONTINUE
 from sockwarden.http1.response import Framing
@@ -25,6 +26,7 @@ from sockwarden.policy.decide import decide_operation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sockwarden.gateway.duplex import Duplex
     from sockwarden.gateway.ports import Wiring
     from sockwarden.gateway.upstream import EngineConnection
     from sockwarden.http1.request import RequestHead
@@ -49,6 +51,9 @@ class ClientConnection(Intake):
         self._set_aside = 0
         self._body: RequestBody | None = None
         self._admitted: tuple[int, Verdict] | None = None
+        self._passed = 0
+        self._handover: Handover | None = None
+        self._answered: bool | None = None
 
     # -- asyncio ----------------------------------------------------------
 
@@ -58,6 +63,9 @@ class ClientConnection(Intake):
         if phase is Phase.RAW:
             if self._engine is not None:
                 self._engine.transport.write(data)
+                self._passed += len(data)
+                if self._passed >= SPLICE_BYTES:
+                    self._hand_over(self._engine, None)
             return
         if phase is Phase.STREAM:
             self._stream(data)
@@ -103,13 +111,14 @@ class ClientConnection(Intake):
         """The client reads slowly: stop reading from the engine, and begin no other exchange."""
         self._clogged = True
         if self._engine is not None:
-            self._engine.transport.pause_reading()
+            self._engine.hold(Hold.CLIENT, on=True)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._clogged = False
-        if self._engine is not None and not self._engine.transport.is_closing():
-            self._engine.transport.resume_reading()
+        super().resume_writing()
+        if self._engine is not None:
+            self._engine.hold(Hold.CLIENT, on=False)
         self._advance()
 
     # -- requests ---------------------------------------------------------
@@ -273,6 +282,27 @@ class ClientConnection(Intake):
             self._body = None
             self._phase = Phase.ANSWER
             self._buffer = data[count:]
+        elif body.left >= SPLICE_BYTES:
+            self._hand_over(engine, body.left)
+
+    def _hand_over(self, engine: EngineConnection, count: int | None) -> None:
+        """Let a thread move up to ``count`` bytes to the engine, if there is one to spare."""
+        if self._handover is None and Handover.possible():
+            self._handover = Handover(self, engine, count, self._take_back)
+
+    def _take_back(self, taken: int, rest: bytes) -> None:
+        """Go on behind the bytes that a thread has taken; the ``rest`` of them it could not deliver."""
+        self._handover = None
+        self._passed = 0
+        if rest and self._engine is not None and not self._engine.transport.is_closing():
+            self._engine.transport.write(rest)
+        if self._body is not None:
+            self._body.skip(taken)
+            if self._body.done:
+                self._body = None
+                self._phase = Phase.ANSWER
+        if self._answered is not None:
+            self.response_done(reusable=self._answered)
 
     # -- the engine -------------------------------------------------------
 
@@ -365,6 +395,11 @@ class ClientConnection(Intake):
 
     def response_done(self, *, reusable: bool) -> None:
         """The exchange is over: read the next head, or close."""
+        if self._handover is not None and self._phase is Phase.STREAM:
+            self._answered = reusable  # perhaps to the whole body: the thread that sent it has not said so yet
+            self._handover.recall()
+            return
+        self._answered = None
         exchange, self._exchange = self._exchange, None
         self.hold(Hold.ENGINE, on=False)
         if not reusable:
@@ -410,8 +445,15 @@ class ClientConnection(Intake):
         """Stop reading from the client while the engine is slow."""
         self.hold(Hold.ENGINE, on=not writable)
 
+    def stream_target(self) -> Duplex:
+        """Return this connection: nobody else writes to it while an answer passes."""
+        return self
+
     def _drop_engine(self) -> None:
         engine, self._engine = self._engine, None
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            handover.cancel()
         if engine is not None and not isinstance(engine.sink, Capture):
             engine.release()
 

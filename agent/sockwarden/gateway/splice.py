@@ -63,7 +63,7 @@ class Handover:
         self._finished = finished
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self._wake = -1
+        self._mover: _Mover | None = None
         source.hold(Hold.THREAD, on=True)
         target.when_drained(self._start)
 
@@ -77,10 +77,25 @@ class Handover:
         if self._stopped:
             return
         self._stopped = True
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
+        if self._mover is not None:
+            self._mover.stop()
         else:
             self._back()
+
+    def recall(self) -> None:
+        """Have the direction back soon, by ``finished``."""
+        if self._stopped:
+            return
+        if self._mover is not None:
+            self._mover.stop()
+        else:
+            self._loop.call_soon(self._withdraw)
+
+    def _withdraw(self) -> None:
+        if self._mover is not None and not self._stopped:
+            self._mover.stop()  # it began in the meantime
+        elif not self._stopped:
+            self._give_back(0, b"")
 
     def _start(self) -> None:
         if self._stopped:
@@ -94,31 +109,21 @@ class Handover:
             self._start_thread(source, target)
 
     def _start_thread(self, source: int, target: int) -> None:
-        with contextlib.ExitStack() as opened:
-            try:
-                self._wake = os.eventfd(0, os.EFD_CLOEXEC)
-                # Copies, so that a transport that closes its own cannot make the thread use somebody else's.
-                source = os.dup(source)
-                opened.callback(os.close, source)
-                target = os.dup(target)
-                opened.callback(os.close, target)
-                mover = _Mover(source, target, self._wake, self._count)
-                opened.callback(mover.close)
-                threading.Thread(target=self._run, args=(mover, opened.pop_all()), name="splice", daemon=True).start()
-            except (OSError, RuntimeError):  # no descriptor or no thread to be had
-                self._give_back(0, b"")
+        try:
+            self._mover = _Mover(source, target, self._count)
+            threading.Thread(target=self._run, args=(self._mover,), name="splice", daemon=True).start()
+        except (OSError, RuntimeError):  # no descriptor or no thread to be had
+            self._give_back(0, b"")
 
-    def _run(self, mover: _Mover, opened: contextlib.ExitStack) -> None:
+    def _run(self, mover: _Mover) -> None:
         """Run in the thread."""
-        with opened:
-            taken, rest = mover.move()
+        taken, rest = mover.move()
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all connections
             self._loop.call_soon_threadsafe(self._give_back, taken, rest)
 
     def _give_back(self, taken: int, rest: bytes) -> None:
-        if self._wake >= 0:
-            os.close(self._wake)
-            self._wake = -1
+        if self._mover is not None:
+            self._mover.close()
         stopped, self._stopped = self._stopped, True
         self._back()
         if not stopped:
@@ -130,27 +135,43 @@ class Handover:
 
 
 class _Mover:
-    """The thread's own work: two descriptors, a pipe between them, and one to be woken by."""
+    """The thread's own work: two descriptors, a pipe between them, and one to be woken by.
 
-    def __init__(self, source: int, target: int, wake: int, count: int | None) -> None:
-        self._source = source
-        self._target = target
-        self._wake = wake
+    The descriptors are copies, so that a transport that closes its own cannot make the thread use somebody else's.
+    """
+
+    def __init__(self, source: int, target: int, count: int | None) -> None:
+        """Copy the descriptors; raises OSError where there are none to be had."""
         self._left = count
-        self._out, self._in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        with contextlib.suppress(OSError):  # smaller is slower, but right
-            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._stopped = False
+        with contextlib.ExitStack() as opened:
+            self._source = os.dup(source)
+            opened.callback(os.close, self._source)
+            self._target = os.dup(target)
+            opened.callback(os.close, self._target)
+            self._out, self._in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            opened.callback(os.close, self._out)
+            opened.callback(os.close, self._in)
+            with contextlib.suppress(OSError):  # smaller is slower, but right
+                fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+            opened.callback(os.close, self._wake)
+            self._opened = opened.pop_all()
+
+    def stop(self) -> None:
+        """Make the thread end soon; for the loop."""
+        self._stopped = True
+        os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        """Close the pipe."""
-        os.close(self._out)
-        os.close(self._in)
+        """Close the descriptors, when the thread has ended; for the loop."""
+        self._opened.close()
 
     def move(self) -> tuple[int, bytes]:
         """Move bytes; return how many were taken, and those of them that could not be delivered."""
         taken = held = 0
         try:
-            while self._left is None or taken < self._left:
+            while not self._stopped and (self._left is None or taken < self._left):
                 held = self._take(PIPE_BYTES if self._left is None else min(PIPE_BYTES, self._left - taken))
                 if held == 0:
                     break

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sockwarden.errors import ClientError, EngineError
-from sockwarden.gateway.duplex import WRITE_BUFFER_BYTES
+from sockwarden.gateway.duplex import Duplex
+from sockwarden.gateway.splice import SPLICE_BYTES, Handover
 from sockwarden.http1.chunked import ChunkedBody
 from sockwarden.http1.response import Framing, ResponseHead, parse_response
 
@@ -52,6 +53,9 @@ class ResponseSink(Protocol):
     def engine_writable(self, writable: bool) -> None:
         """The engine takes more bytes, or does not."""
 
+    def stream_target(self) -> Duplex | None:
+        """Return the connection that a thread may write long streams to; None where nobody else may."""
+
 
 class _State(enum.Enum):
     IDLE = enum.auto()
@@ -63,14 +67,14 @@ class _State(enum.Enum):
     DEAD = enum.auto()
 
 
-class EngineConnection(asyncio.Protocol):
+class EngineConnection(Duplex):
     """One connection to the engine; reads one response at a time."""
 
     def __init__(self, lost: Callable[[EngineConnection], None]) -> None:
         """Call ``lost`` when the connection ends."""
+        super().__init__()
         self.sink: ResponseSink | None = None
         self.used = False
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any other callback
         self._lost = lost
         self._state = _State.IDLE
         self._buffer = b""
@@ -78,6 +82,8 @@ class EngineConnection(asyncio.Protocol):
         self._chunks = ChunkedBody()
         self._method = ""
         self._close = False
+        self._passed = 0
+        self._handover: Handover | None = None
 
     # -- the client's side ------------------------------------------------
 
@@ -96,6 +102,7 @@ class EngineConnection(asyncio.Protocol):
         """Close the connection; its sink hears nothing more."""
         self.sink = None
         self._state = _State.DEAD
+        self._stop_thread()
         self.transport.abort()
 
     def part(self) -> None:
@@ -110,11 +117,6 @@ class EngineConnection(asyncio.Protocol):
         return self._state is _State.IDLE and not self.transport.is_closing()
 
     # -- asyncio ----------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
-        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Relay bytes of the engine."""
@@ -144,6 +146,7 @@ class EngineConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._stop_thread()
         self._lost(self)
         if self.sink is not None:
             if self._state is _State.CLOSE and exc is None:
@@ -159,6 +162,7 @@ class EngineConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The engine has caught up."""
+        super().resume_writing()
         if self.sink is not None:
             self.sink.engine_writable(True)
 
@@ -169,6 +173,9 @@ class EngineConnection(asyncio.Protocol):
         while data and sink is not None:
             if self._state in (_State.RAW, _State.CLOSE):
                 sink.response_data(data)
+                self._passed += len(data)
+                if self._passed >= SPLICE_BYTES:
+                    self._hand_over(None)
                 return
             if self._state is _State.HEAD:
                 data = self._read_head(data)
@@ -176,6 +183,8 @@ class EngineConnection(asyncio.Protocol):
                 data = self._pass_on(data, min(self._left, len(data)))
                 if self._left == 0:
                     self._finish(data)
+                elif self._left >= SPLICE_BYTES:
+                    self._hand_over(self._left)
             elif self._state is _State.CHUNKED:
                 data = self._pass_on(data, self._chunks.feed(data))
                 if self._chunks.done:
@@ -242,6 +251,33 @@ class EngineConnection(asyncio.Protocol):
             self.transport.close()
         if sink is not None:
             sink.response_done(reusable=not self._close)
+
+    # -- long streams -----------------------------------------------------
+
+    def _hand_over(self, count: int | None) -> None:
+        """Let a thread move up to ``count`` bytes to the client, if there is one to spare."""
+        target = self.sink.stream_target() if self.sink is not None else None
+        if target is not None and self._handover is None and Handover.possible():
+            self._handover = Handover(self, target, count, self._take_back)
+
+    def _take_back(self, taken: int, rest: bytes) -> None:
+        """Go on behind the bytes that a thread has taken; the ``rest`` of them it could not deliver."""
+        self._handover = None
+        self._passed = 0
+        sink = self.sink
+        if sink is None:
+            return
+        if rest:
+            sink.response_data(rest)
+        if self._state is _State.LENGTH:
+            self._left -= taken
+            if self._left == 0:
+                self._finish()
+
+    def _stop_thread(self) -> None:
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            handover.cancel()
 
     def _fail(self, error: EngineError) -> None:
         sink = self.sink

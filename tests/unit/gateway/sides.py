@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Relay(Duplex):
+class Side(Duplex):
+    """A connection that says when it is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+class Relay(Side):
     """Passes what it reads on to ``target``, by the loop until ``threshold`` bytes have passed, then by a thread."""
 
     def __init__(self, threshold: int, count: int | None) -> None:
@@ -53,7 +64,7 @@ async def between(threshold: int, count: int | None) -> AsyncIterator[tuple[sock
     sender.setblocking(False)
     reader.setblocking(False)
     _, relay = await loop.connect_accepted_socket(lambda: Relay(threshold, count), source)
-    _, other = await loop.connect_accepted_socket(Duplex, target)
+    _, other = await loop.connect_accepted_socket(Side, target)
     relay.target = other
     try:
         with sender, reader:
@@ -63,6 +74,8 @@ async def between(threshold: int, count: int | None) -> AsyncIterator[tuple[sock
             relay.handover.cancel()
         relay.transport.abort()
         other.transport.abort()
+        await relay.lost.wait()  # uvloop wants a transport that has got write_eof() to be referenced so long
+        await other.lost.wait()
         while Handover.running:  # noqa: ASYNC110  # nobody tells when a cancelled one has ended
             await asyncio.sleep(0)
 

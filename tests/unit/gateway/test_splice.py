@@ -124,6 +124,45 @@ def test_one_that_is_cancelled_before_its_thread_starts_is_over_at_once(run):
     assert run(main()) == 0
 
 
+def test_a_recalled_one_comes_back(run):
+    async def main():
+        async with between(1, None) as (sender, reader, relay):
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(sender, b"first")
+            await loop.sock_recv(reader, 5)
+            assert relay.handover is not None
+            relay.handover.recall()
+            return await relay.returned
+
+    assert run(main()) == (0, 0)
+
+
+def test_one_that_is_recalled_before_its_thread_starts_comes_back_at_once(run):
+    async def main():
+        async with between(1 << 40, None) as (_, _, relay):
+            done = asyncio.get_running_loop().create_future()
+            handover = Handover(relay, relay.target, None, lambda *result: done.set_result(result))
+            handover.recall()
+            return await done, Handover.running
+
+    assert run(main()) == ((0, b""), 0)
+
+
+def test_one_that_is_recalled_and_cancelled_says_nothing(run):
+    async def main():
+        async with between(1 << 40, None) as (_, _, relay):
+            said: list[object] = []
+            handover = Handover(relay, relay.target, None, lambda *result: said.append(result))
+            handover.recall()
+            handover.cancel()
+            handover.recall()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return said, Handover.running
+
+    assert run(main()) == ([], 0)
+
+
 def test_without_a_descriptor_to_spare_the_loop_goes_on(run, monkeypatch):
     def fail(*_: object) -> int:
         raise OSError(24, "Too many open files")
