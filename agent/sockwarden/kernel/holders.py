@@ -17,8 +17,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pyroute2 import DiagSocket, netns
-
 from sockwarden.kernel import process
 
 if TYPE_CHECKING:
@@ -75,6 +73,8 @@ def _namespaces(pids: list[int]) -> dict[int, int]:
 
 def _ask(pid: int, wanted: dict[tuple[int, int], SocketIdentity]) -> dict[int, SocketIdentity]:
     """Return the inodes of client sockets in the network namespace of ``pid``."""
+    from pyroute2 import DiagSocket, netns  # noqa: PLC0415  # 11 MiB that an agent without a guard does not need
+
     answer: dict[int, SocketIdentity] = {}
 
     def visit() -> None:

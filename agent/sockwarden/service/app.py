@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -129,8 +130,7 @@ class Agent:
                 task.add_done_callback(reloads.discard)
 
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
-            gc.collect()
-            gc.freeze()  # what lives now lives until the end; the collector need not look at it again
+            _settle()
             ready(await status_of(self))
             await stop.wait()
             _log.warning("stopping: %s is given back", self.takeover.public)
@@ -241,6 +241,14 @@ class Agent:
             except EngineError:
                 self.metrics.engine_up = False
             await asyncio.sleep(PULSE_SECONDS)
+
+
+def _settle() -> None:
+    """Give back what only the start needed; what lives now lives until the end, and is not collected again."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(AttributeError):  # a C library without malloc_trim(3)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _raise_file_limit() -> None:
