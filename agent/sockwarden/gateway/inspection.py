@@ -106,8 +106,10 @@ class BodyInspection:
             return _PASS.verdict
         try:
             verdict = await self._judge_container(exchange.generation, container_id)
-        except (EngineError, ClientError):
-            await self._engine.remove_container(container_id, force=True)
+        except Exception:
+            # Whatever failed: a container that nobody judged stays only where nothing is refused.
+            if exchange.generation.enforcing:
+                await self._engine.remove_container(container_id, force=True)
             raise
         if not verdict.allowed and exchange.generation.enforcing:
             await self._engine.remove_container(container_id, force=True)
