@@ -606,7 +606,7 @@ LEGAL: Final = {
     "containers of the oldest version": b"GET /v1.12/containers/json",
     "a filter": b"GET /v1.41/containers/json?filters=%7B%22label%22%3A%5B%22a%3Db%22%5D%7D&all=true&all=false",
     "an escaped letter": b"GET /v1.41/%63ontainers/json",
-    "images": b"GET /v1.41/images/json",
+    "images": b"GET /v1.41/images/json?filters=%7B%22reference%22%3A%5B%22docker%3Acli%22%5D%7D",
     "an image": b"GET /v1.41/images/docker:cli/json",
     "an image by its canonical name": b"GET /v1.41/images/docker.io/library/docker:cli/json",
     "an image's history": b"GET /v1.41/images/busybox%3Alatest/history",

@@ -363,3 +363,10 @@ def test_connections_of_the_attacks_are_all_gone(denying: Any, eventually: Calla
 
 def test_the_marker_is_as_long_as_the_names_that_replace_it() -> None:
     assert len(MARKER) == len("e0000z")
+
+
+def test_an_engine_that_answers_and_closes_without_reading_a_body_is_heard(denying: Any) -> None:
+    """Head and body went in two writes; where the second one failed, the client got a 503 in place of the answer."""
+    data = body(b"/v1.41/_ping", b"hello", b"Connection: close").replace(b"POST", b"GET", 1)
+    answers = [STATUS.findall(talk(denying.socket, data)[0]) for _ in range(500)]
+    assert answers == [[b"200"]] * 500

@@ -266,8 +266,12 @@ class ClientConnection(Intake):
                 return refusal.malformed(error)
             return refusal.engine_down(self._wiring.upstream.path, error)
 
-    def _stream(self, data: bytes) -> None:
-        """Pass a body's bytes on, and not one byte more."""
+    def _stream(self, data: bytes, head: bytes = b"") -> None:
+        """Pass a body's bytes on, and not one byte more.
+
+        They go in one piece with the ``head`` before them: an engine that answers and closes without reading the body
+        would fail a second write, and uvloop drops what it has not read when a write fails.
+        """
         engine, body = self._engine, self._body
         if engine is None or body is None:
             return
@@ -277,7 +281,7 @@ class ClientConnection(Intake):
             self._drop_engine()
             self._refuse_malformed(error)
             return
-        engine.transport.write(data if count == len(data) else data[:count])
+        engine.transport.write(head + data[:count] if head else data if count == len(data) else data[:count])
         if body.done:
             self._body = None
             self._phase = Phase.ANSWER
@@ -343,19 +347,18 @@ class ClientConnection(Intake):
         wire = head.serialize(exchange.target.canonical, upgrade=hijack, content_length=length, expect=body is None)
         self._engine = engine
         engine.expect_response(capture or self, head.method)
-        engine.transport.write(wire + body if body else wire)
-        if capture is not None:
-            return
         if body is None and head.has_body:
             self._phase = Phase.STREAM
             self._body = RequestBody(head)
-            if self._buffer:
-                data, self._buffer = self._buffer, b""
-                self._stream(data)
+            data, self._buffer = self._buffer, b""
+            self._stream(data, wire)
             if self._ended and self._phase is Phase.STREAM:
                 self._close()  # the rest of the body will never come
                 return
         else:
+            engine.transport.write(wire + body if body else wire)
+            if capture is not None:
+                return
             self._phase = Phase.ANSWER
         self.hold(Hold.PIPELINE, on=False)
         self._pass_eof()
