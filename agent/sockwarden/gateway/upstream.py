@@ -321,15 +321,17 @@ class Upstream:
         Raises:
             EngineError: the engine does not answer on its socket.
         """
-        path = self._path()
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await loop.create_unix_connection(lambda: EngineConnection(self._forget), path)
+                return await self._connect()
         except TimeoutError as error:
             raise EngineError(f"it did not accept a connection within {CONNECT_SECONDS:.0f} s") from error
         except OSError as error:
             raise EngineError((error.strerror or str(error)).lower()) from error
+
+    async def _connect(self) -> EngineConnection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_unix_connection(lambda: EngineConnection(self._forget), self._path())
         return connection
 
     def drop_spares(self) -> None:
@@ -346,8 +348,8 @@ class Upstream:
 
     async def _open_spare(self) -> None:
         try:
-            connection = await self.open()
-        except EngineError:
+            connection = await self._connect()  # without a limit: nobody waits for it
+        except OSError:
             return  # whoever needs a connection opens one and tells its client why it cannot
         finally:
             self._opening -= 1

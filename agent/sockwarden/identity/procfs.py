@@ -6,7 +6,9 @@ reused, so ``peer`` and ``container`` compare start times.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 from typing import Final
 
 READ_LIMIT: Final = 64 * 1024
@@ -14,6 +16,12 @@ READ_LIMIT: Final = 64 * 1024
 
 _START_TIME: Final = 19
 """Index of field 22 (starttime, proc(5)) among the fields that follow the process name, which is field 2."""
+
+PIDFD_GET_INFO: Final = 0xC040FF0B
+"""Linux 6.13, include/uapi/linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info) with its first 64 bytes."""
+
+_INFO: Final = struct.Struct("=QQI44x")  # mask, cgroup id, pid
+_INFO_PID: Final = _INFO.pack(1, 0, 0)  # PIDFD_INFO_PID
 
 
 def parse_start_ticks(stat: bytes) -> int:
@@ -72,6 +80,12 @@ class Procfs:
         Raises:
             OSError: the descriptor is not open.
         """
+        try:
+            pid: int = _INFO.unpack(fcntl.ioctl(fd, PIDFD_GET_INFO, _INFO_PID))[2]
+        except OSError:
+            pass  # an older kernel, or a process that is gone or not visible here: /proc tells which
+        else:
+            return pid
         text = self._read(f"{self._root}/self/fdinfo/{fd}")
         if text is None:
             raise OSError(f"descriptor {fd} is not open")
