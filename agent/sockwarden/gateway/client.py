@@ -87,11 +87,11 @@ class ClientConnection(Intake):
             return True  # it may still read its answers, and have those of the requests behind them
         if self._phase in (Phase.HEAD, Phase.COLLECT, Phase.LINGER):
             return False
+        if self._engine_ended:  # asked first: a peer that has only ended its half looks closed once we ended ours
+            self._part_from_engine()
+            return False
         if self._phase is Phase.STREAM or (self._phase in (Phase.ANSWER, Phase.RAW) and self.peer_has_closed()):
             self._drop_engine()
-            return False
-        if self._engine_ended:
-            self._part_from_engine()
             return False
         self._pass_eof()
         return True
@@ -440,6 +440,7 @@ class ClientConnection(Intake):
         """The engine ended its half of the raw stream; the client's half goes on until it ends too."""
         self._engine_ended = True
         if self._ended:
+            self._part_from_engine()
             self._close()
         elif not self.transport.is_closing():
             self.transport.write_eof()

@@ -55,6 +55,31 @@ def test_the_engine_ends_its_half_first_and_still_gets_everything(theatre: Theat
     theatre.run(script, story)
 
 
+def test_an_engine_that_ends_its_half_before_it_has_read_still_gets_everything(theatre: Theatre) -> None:
+    got: list[bytes] = []
+
+    async def script(stage: Stage, line: Line) -> None:
+        await stage.request(line)
+        line.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await line.send(SWITCHED)
+        await stage.until(lambda: stage.lines[0].writer.transport.get_write_buffer_size() == 0)
+        await asyncio.sleep(0.1)
+        line.end()
+        await asyncio.sleep(0.1)
+        line.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        got.append(await line.rest())
+
+    async def story(stage: Stage) -> None:
+        client = await stage.client()
+        assert await stage.ask(client, ATTACH + UPGRADE) == SWITCHED
+        await client.send(b"x" * 500000)
+        client.end()
+        await stage.until(lambda: bool(got))
+        assert len(got[0]) == 500000
+
+    theatre.run(script, story)
+
+
 def test_bytes_sent_with_the_head_reach_the_stream(theatre: Theatre) -> None:
     async def script(stage: Stage, line: Line) -> None:
         await stage.request(line)
