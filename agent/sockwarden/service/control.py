@@ -108,7 +108,8 @@ async def ask_agent(path: str, ask: str) -> dict[str, Any]:
     except (OSError, TimeoutError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no answer"
         raise EngineError(
-            f"no sockwarden answers at {path}: {reason.lower()}", remedy="start it with sockwarden run, or name its configuration by --config"
+            f"no sockwarden answers at {path}: {reason.lower()}",
+            remedy="start it with sockwarden run, or name its configuration by --config",
         ) from error
     if "error" in answer:
         raise SockwardenError(str(answer["error"]))
