@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from sockwarden.errors import ClientError, EngineError
 from sockwarden.gateway.duplex import Duplex
@@ -70,6 +70,9 @@ class _State(enum.Enum):
 class EngineConnection(Duplex):
     """One connection to the engine; reads one response at a time."""
 
+    _parting: ClassVar[set[EngineConnection]] = set()
+    """Held until they are gone: uvloop 0.23 can crash on a transport that nobody holds while it closes."""
+
     def __init__(self, lost: Callable[[EngineConnection], None]) -> None:
         """Call ``lost`` when the connection ends."""
         super().__init__()
@@ -109,6 +112,7 @@ class EngineConnection(Duplex):
         """Close the connection when everything was sent; its sink hears nothing more."""
         self.sink = None
         self._state = _State.DEAD
+        self._parting.add(self)
         self.transport.close()
 
     @property
@@ -146,6 +150,7 @@ class EngineConnection(Duplex):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._parting.discard(self)
         self._stop_thread()
         self._lost(self)
         if self.sink is not None:
