@@ -59,6 +59,19 @@ static __always_inline __u32 sw_classify(struct sock *listener, const struct sw_
 }
 
 /*
+ * One of a class's own verdicts. The check stands right before the use, on a value that clang can
+ * no longer trace back: else it checks one copy and indexes with another, which the verifier
+ * refuses.
+ */
+static __always_inline __u32 sw_class_verdict(const __u32 *verdicts, __u32 socket_class)
+{
+	barrier_var(socket_class);
+	if (socket_class >= SW_CLASS_MAX)
+		return SW_VERDICT_DENY; /* a class of a later version: closed */
+	return verdicts[socket_class];
+}
+
+/*
  * The verdict for the nearest cgroup with an entry, from the task's leaf upwards: a container that
  * makes cgroups of its own stays the same container. Without an entry: the class's own verdict.
  */
@@ -73,8 +86,6 @@ static __always_inline __u32 sw_judge(const struct sw_config *config, __u32 sock
 	__u32 *verdict;
 	int step;
 
-	if (socket_class >= SW_CLASS_MAX)
-		return SW_VERDICT_DENY; /* a class of a later version: closed */
 #pragma clang loop unroll(disable)
 	for (step = 0; step < SW_CGROUP_CLIMB; step++) {
 		if (!cgroup)
@@ -86,8 +97,8 @@ static __always_inline __u32 sw_judge(const struct sw_config *config, __u32 sock
 		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
 	}
 	if (BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == config->host_mnt_ns)
-		return config->host_verdict[socket_class];
-	return config->default_verdict[socket_class];
+		return sw_class_verdict(config->host_verdict, socket_class);
+	return sw_class_verdict(config->default_verdict, socket_class);
 }
 
 /* Send one record. A full ring loses the record, never the

@@ -21,7 +21,8 @@ SONAME: Final = "libbpf.so.1"
 LOG_LINES: Final = 12
 """A verifier's refusal says why in its last lines; a whole log may have thousands."""
 
-LOG_LINE_BYTES: Final = 4096
+LOG_LINE_BYTES: Final = 1 << 20
+"""libbpf prints a whole verifier log as one line, and the reason stands at its end: cut short, it is lost."""
 
 _MISLEADING: Final = "try raising 'ulimit -l'"
 """Said at every EPERM; libbpf 1.0 has raised the limit itself by then, where the kernel knows one."""
@@ -146,11 +147,13 @@ def check_pointer(what: str, result: int | None) -> int:
 def _collect(level: int, form: bytes, arguments: int) -> int:
     # va_list reaches us as a pointer on every architecture that libbpf runs on (psABI x86-64, AAPCS64).
     if level == _WARN:
-        line = ctypes.create_string_buffer(LOG_LINE_BYTES)
-        _c.vsnprintf(line, LOG_LINE_BYTES, form, ctypes.c_void_p(arguments))
-        text = line.value.decode(errors="replace").removeprefix("libbpf: ")
+        _c.vsnprintf(_line, LOG_LINE_BYTES, form, ctypes.c_void_p(arguments))
+        text = _line.value.decode(errors="replace").removeprefix("libbpf: ")
         _log.extend(part for part in text.splitlines() if part.strip() and _MISLEADING not in part)
     return 0
 
 
 _c: Final = ctypes.CDLL(None)
+
+_line: Final = ctypes.create_string_buffer(LOG_LINE_BYTES)
+"""Pages of it that were never written to take no memory."""

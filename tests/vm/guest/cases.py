@@ -167,7 +167,7 @@ def the_connector_is_known_by_the_accepted_descriptor(report: Report, rung: str)
 
 
 def life_is_told(report: Report) -> None:
-    with Stage(settings("fmod_ret")) as stage:
+    with Stage(GuardSettings()) as stage:
         with report.case("life: a new cgroup is known by its id"):
             number = stage.cgroup.stat().st_ino
             stage.until(lambda: stage.guard.cgroup_path(number) == f"/{stage.cgroup.name}")

@@ -16,8 +16,7 @@
 
 #define NO_ROAD 200
 
-/* Linked connect and send in one submission: what a kill after connect() is too
- * late for. */
+/* Linked connect and send in one submission: what a kill after connect() is too late for. */
 static int by_ring(int fd, struct sockaddr_un *address, unsigned setup, unsigned char sqe_flags)
 {
 	struct io_uring_params params = {.flags = setup, .sq_thread_idle = 2000};

@@ -29,7 +29,8 @@ def main(expectations: Path) -> int:
                     cases.the_connector_is_known_by_the_accepted_descriptor(report, rung)
                 else:
                     cases.a_killing_rung_holds(report, rung)
-    cases.life_is_told(report)
+    with report.case("life: in force"):
+        cases.life_is_told(report)
     cases.the_ladder_by_itself(report)
     report.close()
     return min(report.failed, 100)
