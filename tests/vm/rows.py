@@ -15,17 +15,21 @@ FOUND_OUT: Final = "found out"
 """The program loads and attaches and never fires: the canary must refuse it."""
 
 REFUSED: Final = "refused"
-"""The kernel does not have what the program hooks."""
+"""The kernel does not take the program, and the reason is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One machine. ``boot`` is added to the kernel's command line; ``rungs`` says what each must do."""
+    """One machine. ``boot`` is added to the kernel's command line; ``rungs`` says what each must do.
+
+    ``auto`` is the rung that the ladder chooses by itself.
+    """
 
     name: str
     suite: str
     boot: str
     rungs: Mapping[str, str]
+    auto: str = "tracepoint"
 
 
 def _rungs(*, lsm: str, listener: str) -> Mapping[str, str]:
@@ -43,6 +47,15 @@ ROWS: Final = (
     Row("bullseye-default", "bullseye", "", _rungs(lsm=FOUND_OUT, listener=REFUSED)),
     Row("bullseye-bpf", "bullseye", "lsm=lockdown,yama,apparmor,bpf", _rungs(lsm=HOLDS, listener=REFUSED)),
     Row("bookworm-default", "bookworm", "", _rungs(lsm=HOLDS, listener=REFUSED)),
+    # As Secure Boot locks a kernel down, and further than that: then no program may read the kernel's memory.
+    Row("bookworm-integrity", "bookworm", "lockdown=integrity", _rungs(lsm=HOLDS, listener=REFUSED)),
+    Row(
+        "bookworm-confidentiality",
+        "bookworm",
+        "lockdown=confidentiality",
+        dict.fromkeys(("fmod_ret", "lsm", "kprobe", "guard_listener", "guard_syscall"), REFUSED),
+        auto="none",
+    ),
     Row("bookworm-nobpf", "bookworm", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=REFUSED)),
     Row("trixie-default", "trixie", "", _rungs(lsm=HOLDS, listener=HOLDS)),
     Row("trixie-nobpf", "trixie", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=HOLDS)),
