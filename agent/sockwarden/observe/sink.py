@@ -88,7 +88,9 @@ def _open(path: str) -> tuple[int, socket.socket | None]:
     try:
         descriptor = os.open(path, _CREATE, _MODE)
     except PermissionError as error:
-        raise PermissionNeededError(f"no permission to write {path}", remedy="run as root, or set audit.file") from error
+        raise PermissionNeededError(
+            f"no permission to write {path}", remedy="run as root, or set audit.file"
+        ) from error
     except OSError as error:
         remedy = "give the file itself, not a symbolic link" if error.errno == errno.ELOOP else "set audit.file"
         raise SockwardenError(f"cannot open {path}: {error.strerror}", remedy=remedy) from error
