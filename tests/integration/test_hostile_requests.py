@@ -33,8 +33,8 @@ from tests.integration.corpus_requests import (
 )
 
 from sockwarden.demo import expected
-from sockwarden.gateway.client import COLLECT_SECONDS
 from sockwarden.gateway.intake import HEAD_SECONDS, LINGER_SECONDS
+from sockwarden.gateway.judging import COLLECT_SECONDS
 from sockwarden.http1.request import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 The phases are the states of one exchange; a new head is read only when the exchange before it is over, so
 pipelined requests are judged one by one and what the engine has not asked for never reaches it.
 
-Never: a decision, nor a byte to the engine; ``gateway.client`` has both.
+Never: a decision, nor a byte to the engine; ``gateway.judging`` and ``gateway.client`` have them.
 """
 
 from __future__ import annotations

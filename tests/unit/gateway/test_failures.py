@@ -10,8 +10,8 @@ from tests.unit.gateway.stage import generation
 from tests.unit.gateway.test_exchanges import LOAD, OK, PING, pong
 
 from sockwarden.errors import ClientError, EngineError
-from sockwarden.gateway import client as client_module
 from sockwarden.gateway import intake as intake_module
+from sockwarden.gateway import judging as judging_module
 from sockwarden.gateway.ports import Judgement
 from sockwarden.model import Mode, Rule, Verdict, allow, deny
 
@@ -364,7 +364,7 @@ def test_a_head_that_does_not_end_is_refused_in_time(theatre: Theatre, monkeypat
 
 
 def test_a_judged_body_that_does_not_end_is_refused_in_time(theatre: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "COLLECT_SECONDS", 0.02)
+    monkeypatch.setattr(judging_module, "COLLECT_SECONDS", 0.02)
 
     async def story(stage: Stage) -> None:
         client = await stage.client()
