@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sockwarden import __version__
 from sockwarden.config import GuardMode
 from sockwarden.errors import EngineError
 
 if TYPE_CHECKING:
-    from sockwarden.service.app import Agent
+    from sockwarden.config import Config
+    from sockwarden.engine.client import EngineClient
+    from sockwarden.gateway.server import GatewayServer
+    from sockwarden.gateway.takeover import SocketTakeover
+    from sockwarden.kernel.guard import Guard
+    from sockwarden.observe.exposition import MetricsServer
+    from sockwarden.observe.sink import AuditSink
+    from sockwarden.service.generations import Generations
 
 
-async def status_of(agent: Agent) -> dict[str, Any]:
+class Running(Protocol):
+    """The parts of a running agent that a status tells about; see ``service.app.Agent``."""
+
+    config: Config
+    started_at: float
+    engine: EngineClient
+    exposition: MetricsServer | None
+    generations: Generations
+    guard: Guard
+    server: GatewayServer | None
+    sink: AuditSink
+    takeover: SocketTakeover
+
+
+async def status_of(agent: Running) -> dict[str, Any]:
     """Return the state of ``agent`` as JSON values. ``protected`` is true only if nothing is known to be open."""
     config, generation = agent.config, agent.generations.current
     try:
@@ -68,7 +89,7 @@ async def status_of(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _guard(agent: Agent) -> dict[str, Any]:
+def _guard(agent: Running) -> dict[str, Any]:
     if agent.config.guard.mode is GuardMode.NONE:
         return {"rung": "none", "blocking": False, "rungs": [], "counters": {}}
     report = agent.guard.report
@@ -83,7 +104,7 @@ def _guard(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _metrics_address(agent: Agent) -> str:
+def _metrics_address(agent: Running) -> str:
     exposition = agent.exposition
     if exposition is None:
         return ""
@@ -91,7 +112,7 @@ def _metrics_address(agent: Agent) -> str:
     return f"http://{host}:{exposition.port}/metrics"
 
 
-def _problems(agent: Agent, *, enabled: bool, holds: bool, engine_up: bool) -> list[str]:
+def _problems(agent: Running, *, enabled: bool, holds: bool, engine_up: bool) -> list[str]:
     found = []
     if not enabled:
         found.append("the policy is switched off (enhancedContainerIsolation.value)")
