@@ -37,6 +37,9 @@ ROOT_PACKAGES: Final = (
     *("python3-httpx", "python3-prometheus-client", "python3-psutil", "python3-pyroute2", "python3-uvloop"),
 )
 
+ENGINE_PACKAGES: Final = ("apparmor", "busybox-static", "docker.io")
+"""What the rows with a real engine need besides."""
+
 ROOT_LEFT_OUT: Final = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 ROOT_BYTES: Final = 1 << 30
@@ -47,7 +50,7 @@ KERNEL_PACKAGE: Final = "linux-image-cloud-amd64"
 
 MODULES: Final = (
     *("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"),
-    *("unix_diag",),
+    *("unix_diag", "overlay"),
 )
 """In the order of insertion; what a kernel has built in is not there as a file."""
 
@@ -93,17 +96,19 @@ def kernel(suite: str, say: Callable[[str], None]) -> Kernel:
     return Kernel((kept / "version").read_text("utf-8").strip(), kept / "vmlinuz", kept / "initramfs.gz")
 
 
-def root_file_system(say: Callable[[str], None]) -> Path:
-    """Return the ext4 image that every row boots into; machines write to a snapshot of it."""
-    recipe = json.dumps([ROOT_SUITE, ROOT_PACKAGES, ROOT_LEFT_OUT, ROOT_BYTES])
+def root_file_system(say: Callable[[str], None], *, engine: bool = False) -> Path:
+    """Return the ext4 image that a row boots into; machines write to a snapshot of it."""
+    packages = (*ROOT_PACKAGES, *ENGINE_PACKAGES) if engine else ROOT_PACKAGES
+    name = "root-engine" if engine else "root-plain"
+    recipe = json.dumps([ROOT_SUITE, packages, ROOT_LEFT_OUT, ROOT_BYTES])
 
     def build(folder: Path) -> None:
-        say("root file system: building, some minutes")
+        say(f"{name}: building, a minute or two")
         tree = folder / "tree"
         options = [f"--aptopt={line}" for line in archive.proxies()]
         options += [f"--dpkgopt=path-exclude={pattern}" for pattern in ROOT_LEFT_OUT]
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential", *options]
-        included = f"--include={','.join(ROOT_PACKAGES)}"
+        included = f"--include={','.join(packages)}"
         subprocess.run([*command, included, ROOT_SUITE, tree, archive.source(ROOT_SUITE)], check=True)
         image = folder / "root.ext4"
         with image.open("wb") as file:
@@ -111,7 +116,7 @@ def root_file_system(say: Callable[[str], None]) -> Path:
         subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, image], check=True)
         shutil.rmtree(tree)
 
-    return _kept("root", recipe, build) / "root.ext4"
+    return _kept(name, recipe, build) / "root.ext4"
 
 
 def client(folder: Path) -> Path:

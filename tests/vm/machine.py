@@ -21,7 +21,7 @@ EMULATOR: Final = "qemu-system-x86_64"
 PROCESSOR: Final = "max,-cx16"
 """Linux 6.12 ends in a double fault in its allocator where qemu 7.2 emulates cmpxchg16b."""
 
-MEMORY_MIB: Final = 1024
+MEMORY_MIB: Final = 2048
 
 LIMIT_SECONDS: Final = 600.0
 """Several times what a row takes on one slow processor."""

@@ -22,7 +22,8 @@ REFUSED: Final = "refused"
 class Row:
     """One machine. ``boot`` is added to the kernel's command line; ``rungs`` says what each must do.
 
-    ``auto`` is the rung that the ladder chooses by itself.
+    ``auto`` is the rung that the ladder chooses by itself. ``engine`` names the rung for an act with a real
+    engine, the whole agent and real containers instead.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     boot: str
     rungs: Mapping[str, str]
     auto: str = "tracepoint"
+    engine: str = ""
 
 
 def _rungs(*, lsm: str, listener: str) -> Mapping[str, str]:
@@ -59,4 +61,7 @@ ROWS: Final = (
     Row("bookworm-nobpf", "bookworm", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=REFUSED)),
     Row("trixie-default", "trixie", "", _rungs(lsm=HOLDS, listener=HOLDS)),
     Row("trixie-nobpf", "trixie", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=HOLDS)),
+    # None for bullseye: Debian 12's runc starts no container on Linux 5.10 here, with or without the agent.
+    Row("bookworm-engine", "bookworm", "", {}, engine="fmod_ret"),
+    Row("trixie-engine", "trixie", "", {}, engine="lsm"),
 )

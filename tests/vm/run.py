@@ -25,8 +25,8 @@ def say(line: str) -> None:
 def run(row: Row, client: Path, payload: Path) -> machine.Ending:
     """Boot one row and play its cases."""
     kernel = images.kernel(row.suite, say)
-    root = images.root_file_system(say)
-    images.write_payload(payload, client, {"rungs": row.rungs, "auto": row.auto})
+    root = images.root_file_system(say, engine=bool(row.engine))
+    images.write_payload(payload, client, {"rungs": row.rungs, "auto": row.auto, "engine": row.engine})
     LOGS.mkdir(parents=True, exist_ok=True)
     return machine.boot(kernel, root, payload, row.boot, LOGS / f"{row.name}.log")
 

@@ -88,7 +88,9 @@ int main(int count, char **words)
 	if (count < 3 || fd < 0 || strlen(words[2]) >= sizeof(address.sun_path))
 		return NO_ROAD;
 	strcpy(address.sun_path, words[2]);
-	if (!strcmp(words[1], "ring"))
+	if (!strcmp(words[1], "plain"))
+		status = connect(fd, (struct sockaddr *)&address, sizeof(address)) ? errno : 0;
+	else if (!strcmp(words[1], "ring"))
 		status = by_ring(fd, &address, 0, 0);
 	else if (!strcmp(words[1], "ring-worker"))
 		status = by_ring(fd, &address, 0, IOSQE_ASYNC);

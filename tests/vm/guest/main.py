@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vm.guest import cases
+from tests.vm.guest import cases, engine
 from tests.vm.guest.report import Report
 
 
@@ -15,11 +15,15 @@ def main(expectations: Path) -> int:
     report = Report()
     report.tell("active LSMs", Path("/sys/kernel/security/lsm").read_text("ascii"))
     wanted = json.loads(expectations.read_text("utf-8"))
-    _rungs(report, wanted["rungs"])
-    if wanted["auto"] != "none":
-        with report.case("life: in force"):
-            cases.life_is_told(report)
-    cases.the_ladder_by_itself(report, wanted["auto"])
+    if wanted["engine"]:
+        with report.case("engine: comes up"):
+            engine.containers_are_walled_off(report, wanted["engine"])
+    else:
+        _rungs(report, wanted["rungs"])
+        if wanted["auto"] != "none":
+            with report.case("life: in force"):
+                cases.life_is_told(report)
+        cases.the_ladder_by_itself(report, wanted["auto"])
     report.close()
     return min(report.failed, 100)
 
