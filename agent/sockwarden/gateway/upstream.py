@@ -9,12 +9,15 @@ Never: a decision.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
+import os
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from sockwarden.errors import ClientError, EngineError
-from sockwarden.gateway.duplex import Duplex
+from sockwarden.gateway.duplex import WRITE_BUFFER_BYTES, Duplex
 from sockwarden.gateway.splice import SPLICE_BYTES, Handover
 from sockwarden.http1.chunked import ChunkedBody
 from sockwarden.http1.response import Framing, ResponseHead, parse_response
@@ -151,6 +154,8 @@ class EngineConnection(Duplex):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._parting.discard(self)
+        if exc is not None and self._handover is None:
+            self._read_last()
         self._stop_thread()
         self._lost(self)
         if self.sink is not None:
@@ -159,6 +164,13 @@ class EngineConnection(Duplex):
             elif self._state is not _State.IDLE:
                 self._fail(EngineError("the connection to the engine broke"))
         self._state = _State.DEAD
+
+    def _read_last(self) -> None:
+        """Relay what the engine had said when a write to it failed: it may have answered, and closed for that."""
+        sock = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as copy:
+            while self.sink is not None and (data := copy.recv(WRITE_BUFFER_BYTES, socket.MSG_DONTWAIT)):
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         """The engine reads slowly."""
