@@ -22,8 +22,9 @@ NONE: Final = "none"
 class Rung:
     """One way to guard a socket in the kernel. ``blocking``: a denied connect() fails, nothing gets through.
 
-    ``automatic``: ``auto`` may choose it. The rungs above ``tracepoint`` are not yet proved by tests on the kernels
-    that have them, and a guard that blocks the wrong process breaks builds; who wants one now names it.
+    ``automatic``: ``auto`` may choose it. The rungs above ``tracepoint`` hold on stock kernels (tests/vm), but they end
+    with the agent, and where nothing was swapped they also stop host services that have a mount namespace of their
+    own. Who wants one names it.
     """
 
     name: str
