@@ -17,6 +17,7 @@ from tests.integration.scripted_engine import ScriptedEngine, content, digest
 
 from sockwarden.demo.warden import ThrowAwayWarden
 from sockwarden.gateway.splice import SPLICE_BYTES
+from sockwarden.gateway.upstream import SPARE_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ HUGE: Final = 64 * SPLICE_BYTES
 """More than all buffers between two ends can hold."""
 
 CROWD: Final = 16
-"""Twice as many as the gateway keeps spare connections, so that it has all of them from the first test on."""
+"""Twice as many as the gateway keeps spare connections; half as many as it has threads."""
 
 
 def get(script: str, seed: int = 0, size: int = 0) -> bytes:
@@ -86,29 +87,22 @@ class AtRest:
 
 
 @pytest.fixture(scope="module")
-def at_rest(daemon: ThrowAwayWarden, eventually: Callable[..., object]) -> AtRest:
-    """Taken when nobody is connected, and everything that the daemon keeps is there."""
-    lines = [Line.to(daemon.listen, random.Random(0)) for _ in range(CROWD)]
-    for line in lines:
-        line.send(get("length", size=1))
-        line.body(line.head())
-    crowded = AtRest(daemon.pid)
-    for line in lines:
-        line.close()
-    eventually(lambda: crowded.descriptors_now() <= crowded.descriptors - 2 * CROWD)
+def at_rest(daemon: ThrowAwayWarden) -> AtRest:
+    """Taken before any client but the one that asked whether the daemon answers."""
     return AtRest(daemon.pid)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(daemon: ThrowAwayWarden, at_rest: AtRest, eventually: Callable[..., object]) -> Iterator[None]:
-    """After each test the same process answers, with no thread and no descriptor more than at rest."""
+    """After each test the same process answers, with no thread more than at rest, nor any descriptor."""
     yield
     assert daemon.alive(), daemon.tail()
     with Line.to(daemon.listen, random.Random(0)) as line:
         line.send(get("length", seed=1, size=100))
         assert line.body(line.head()) == content(1, 100)
     eventually(lambda: at_rest.threads_now() <= at_rest.threads)
-    eventually(lambda: at_rest.descriptors_now() <= at_rest.descriptors)
+    # The spare connections may all be there or not; what every test left would soon be more than those.
+    eventually(lambda: at_rest.descriptors_now() <= at_rest.descriptors + SPARE_CONNECTIONS)
 
 
 @pytest.fixture
@@ -206,7 +200,7 @@ def test_bodies_that_stand_still_in_the_middle_arrive_whole(
 ) -> None:
     def stand_still() -> None:
         eventually(lambda: at_rest.threads_now() > at_rest.threads)
-        eventually(lambda: at_rest.threads_now() == at_rest.threads)
+        eventually(lambda: at_rest.threads_now() <= at_rest.threads)
 
     client = connect()
     body = content(1, LARGE)
