@@ -198,18 +198,19 @@ def test_an_answer_that_outruns_the_thread_of_its_upload_is_no_early_one(connect
 def test_bodies_that_stand_still_in_the_middle_arrive_whole(
     connect: Callable[[], Line], at_rest: AtRest, eventually: Callable[..., object]
 ) -> None:
-    def stand_still() -> None:
-        eventually(lambda: at_rest.threads_now() > at_rest.threads)
-        eventually(lambda: at_rest.threads_now() <= at_rest.threads)
+    def thread_is_back() -> bool:
+        return at_rest.threads_now() <= at_rest.threads
 
     client = connect()
     body = content(1, LARGE)
     client.send(load(length=LARGE) + body[: LARGE // 2])
-    stand_still()
+    eventually(lambda: not thread_is_back())
+    eventually(thread_is_back)
     client.send(body[LARGE // 2 :] + get("length", 2, HUGE))
     uploaded = client.body(client.head())
     head = client.head()
-    stand_still()
+    # Whether a thread has this answer is a matter of time: none begins while the client has not read what was written.
+    eventually(thread_is_back)
     assert (uploaded, client.body(head)) == (digest(body).encode(), content(2, HUGE))
 
 
