@@ -6,13 +6,15 @@ Never: more than MAX_CAPTURED_BYTES in memory.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import EngineError
-from sockwarden.gateway.upstream import MAX_CAPTURED_BYTES
 
 if TYPE_CHECKING:
     from sockwarden.http1.response import ResponseHead
+
+MAX_CAPTURED_BYTES: Final = 1024 * 1024
+"""A captured answer (of a create) is a few hundred bytes; more means that it is not one."""
 
 
 class Capture:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockwarden.gateway.duplex import Duplex
+    from sockwarden.gateway.engineline import EngineConnection
     from sockwarden.gateway.intake import Intake
     from sockwarden.gateway.ports import Exchange, Wiring
-    from sockwarden.gateway.upstream import EngineConnection
     from sockwarden.http1.response import ResponseHead
 
 MAX_PIPELINED_BYTES: Final = 256 * 1024

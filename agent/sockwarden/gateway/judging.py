@@ -24,8 +24,8 @@ from sockwarden.policy.decide import decide_operation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sockwarden.gateway.engineline import EngineConnection
     from sockwarden.gateway.ports import Wiring
-    from sockwarden.gateway.upstream import EngineConnection
     from sockwarden.http1.request import RequestHead
     from sockwarden.model import Verdict
 

@@ -10,7 +10,7 @@ from tests.unit.gateway.stage import LOOPS
 
 from sockwarden.errors import EngineError
 from sockwarden.gateway.capture import Capture
-from sockwarden.gateway.upstream import EngineConnection
+from sockwarden.gateway.engineline import EngineConnection
 
 ANSWER = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
 
