@@ -119,11 +119,7 @@ class BodyInspection:
 
     async def _create(self, exchange: Exchange, body: bytes) -> Judgement:
         wanted = await _read(read_create, body)
-        sources = await self._look_up(wanted.mounts, wanted.volumes_from)
-        if not sources and not wanted.volumes_from:
-            return _PASS
-        verdict = await self._judge(exchange.generation, sources, wanted.image, wanted.image)
-        return Judgement(verdict, again=True)
+        return await self._judge_wanted(exchange, wanted.image, wanted.mounts, wanted.volumes_from, again=True)
 
     async def _start(self, exchange: Exchange, body: bytes) -> Judgement:
         if body.strip() not in _EMPTY_BODIES:
@@ -133,20 +129,30 @@ class BodyInspection:
         return Judgement(await self._judge_container(exchange.generation, name), again=False)
 
     async def _volume(self, exchange: Exchange, body: bytes) -> Judgement:  # noqa: ARG002  # one signature for all
-        await _read(
-            read_volume, body
-        )  # what it shows is judged when a container mounts it; here it must only be readable
+        # What it shows is judged when a container mounts it; here it must only be readable.
+        await _read(read_volume, body)
         return _PASS
 
     async def _service(self, exchange: Exchange, body: bytes) -> Judgement:
         wanted = await _read(read_service, body)
-        sources = await self._look_up(wanted.mounts, ())
-        if not sources:
-            return _PASS
-        verdict = await self._judge(exchange.generation, sources, wanted.image, wanted.image)
-        return Judgement(verdict, again=False)
+        return await self._judge_wanted(exchange, wanted.image, wanted.mounts, (), again=False)
 
     # -- parts ------------------------------------------------------------
+
+    async def _judge_wanted(
+        self,
+        exchange: Exchange,
+        image: str,
+        mounts: tuple[MountSource, ...],
+        volumes_from: tuple[str, ...],
+        *,
+        again: bool,
+    ) -> Judgement:
+        """Judge a container that is asked for; without any mount there is nothing to judge."""
+        if not mounts and not volumes_from:
+            return _PASS
+        sources = await self._look_up(mounts, volumes_from)
+        return Judgement(await self._judge(exchange.generation, sources, image, image), again=again)
 
     async def _judge_container(self, generation: Generation, name: str) -> Verdict:
         """Judge a container that exists; one that does not is left to the engine to refuse.

@@ -23,12 +23,10 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from sockwarden.config import Takeover
 from sockwarden.errors import TakeoverError
-
-if TYPE_CHECKING:
-    from sockwarden.config import Takeover
 
 BACKLOG: Final = 4096
 """As dockerd's own listener (Go takes it from net.core.somaxconn): connections queue while the loop is busy."""
@@ -65,7 +63,7 @@ class SocketTakeover:
     @property
     def swaps(self) -> bool:
         """Whether the engine's own socket is moved aside."""
-        return self._how.value == "swap"
+        return self._how is Takeover.SWAP
 
     @property
     def engine_path(self) -> str:

@@ -46,7 +46,6 @@ class Sentry:
         self._metrics = metrics
         self._audit = audit
         self._guard: Guard | None = None
-        self._lost_in_user_space = 0
         self.generation: Generation | None = None
 
     def watch(self, guard: Guard, loop: asyncio.AbstractEventLoop) -> None:
