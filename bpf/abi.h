@@ -15,7 +15,7 @@
 
 #include <linux/types.h>
 
-#define SW_ABI_VERSION 1
+#define SW_ABI_VERSION 2
 
 /* Sizes. sun_path has 108 bytes (unix(7)) and need not end with NUL. */
 #define SW_COMM_BYTES	     16
@@ -50,7 +50,8 @@ enum sw_source {
 	SW_SOURCE_KPROBE = 3,
 	SW_SOURCE_LISTENER = 4, /* the listening socket was woken: the object is known */
 	SW_SOURCE_SYSCALL = 5,	/* the text that the caller wrote: the object is not known */
-	SW_SOURCE_MAX = 6,
+	SW_SOURCE_RECEIVE = 6,	/* no connect(): a connection was handed over */
+	SW_SOURCE_MAX = 7,
 };
 
 enum sw_class {
@@ -87,7 +88,10 @@ enum sw_guard_stat {
 	SW_GUARD_REPORTED = 6,
 	SW_GUARD_DROPPED = 7, /* the ring was full: an event is lost, the decision is not */
 	SW_GUARD_FAULTS = 8,  /* user memory or kernel memory that could not be read */
-	SW_GUARD_STAT_MAX = 9,
+	SW_GUARD_HANDED = 9,  /* hand-overs of a connection that were denied */
+	SW_GUARD_MUTED = 10,  /* over its cgroup's budget of records: counted, decided, not told */
+	SW_GUARD_CANARY = 11, /* the canary's own connects, counted nowhere else */
+	SW_GUARD_STAT_MAX = 12,
 };
 
 /* Index of sw_track_stats. */
@@ -101,6 +105,8 @@ enum sw_track_stat {
 
 /* Flags of struct sw_header. */
 #define SW_FLAG_TRUNCATED 1 /* the text did not fit */
+#define SW_FLAG_REFUSED	  2 /* the call failed with EPERM */
+#define SW_FLAG_KILLED	  4 /* SIGKILL was sent at once */
 
 struct sw_header {
 	__u32 abi_version; /* SW_ABI_VERSION */
@@ -114,6 +120,7 @@ struct sw_header {
 struct sw_actor {
 	__u64 cgroup_id; /* leaf in the v2 tree; equals st_ino of its directory */
 	__u64 start_ns;	 /* start of the thread group leader */
+	__u64 mnt_id;	 /* of the mount namespace, never used again; 0 if the kernel keeps none */
 	__u32 tgid;
 	__u32 pid;
 	__u32 uid;

@@ -19,6 +19,16 @@ static __always_inline void sw_fill_header(struct sw_header *header, __u32 kind,
 	header->time_ns = bpf_ktime_get_boot_ns();
 }
 
+/* The number of a mount namespace that no later one gets; inum is given out again. */
+static __always_inline __u64 sw_mnt_id(struct mnt_namespace *mnt_ns)
+{
+	if (bpf_core_field_exists(mnt_ns->seq))
+		return BPF_CORE_READ(mnt_ns, seq);
+	if (bpf_core_field_exists(mnt_ns->ns.ns_id))
+		return BPF_CORE_READ(mnt_ns, ns.ns_id);
+	return 0;
+}
+
 /* A task without namespaces (it is exiting) leaves zeroes: BPF_CORE_READ of a NULL pointer reads 0.
  */
 static __always_inline void sw_fill_actor(struct sw_actor *actor, struct task_struct *task)
@@ -31,6 +41,7 @@ static __always_inline void sw_fill_actor(struct sw_actor *actor, struct task_st
 	bpf_core_read(&innermost, sizeof(innermost), &id->numbers[level]);
 	actor->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	actor->start_ns = BPF_CORE_READ(leader, start_boottime);
+	actor->mnt_id = sw_mnt_id(BPF_CORE_READ(task, nsproxy, mnt_ns));
 	actor->tgid = BPF_CORE_READ(task, tgid);
 	actor->pid = BPF_CORE_READ(task, pid);
 	actor->uid = BPF_CORE_READ(task, cred, uid.val);

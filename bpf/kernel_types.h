@@ -58,6 +58,7 @@ struct socket_alloc {
 
 struct ns_common {
 	unsigned int inum;
+	__u64 ns_id; /* from Linux 6.18 */
 };
 
 struct pid_namespace {
@@ -66,6 +67,7 @@ struct pid_namespace {
 
 struct mnt_namespace {
 	struct ns_common ns;
+	__u64 seq; /* until Linux 6.17 */
 };
 
 struct nsproxy {

@@ -14,7 +14,7 @@ from typing import Final
 
 from sockwarden.errors import KernelError
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 
 COMM_BYTES: Final = 16
 SUN_PATH_BYTES: Final = 108
@@ -23,6 +23,12 @@ FILENAME_BYTES: Final = 128
 
 FLAG_TRUNCATED: Final = 1
 """Of a record's header: its text did not fit."""
+
+FLAG_REFUSED: Final = 2
+"""Of a record's header: the call failed with EPERM."""
+
+FLAG_KILLED: Final = 4
+"""Of a record's header: SIGKILL was sent at once."""
 
 
 class Kind(enum.IntEnum):
@@ -44,6 +50,7 @@ class Source(enum.IntEnum):
     KPROBE = 3
     LISTENER = 4
     SYSCALL = 5
+    RECEIVE = 6
 
 
 class SocketClass(enum.IntEnum):
@@ -84,6 +91,9 @@ class GuardStat(enum.IntEnum):
     REPORTED = 6
     DROPPED = 7
     FAULTS = 8
+    HANDED = 9
+    MUTED = 10
+    CANARY = 11
 
 
 class TrackStat(enum.IntEnum):
@@ -113,6 +123,7 @@ class RawActor(ctypes.Structure):
     _fields_ = (
         ("cgroup_id", ctypes.c_uint64),
         ("start_ns", ctypes.c_uint64),
+        ("mnt_id", ctypes.c_uint64),
         ("tgid", ctypes.c_uint32),
         ("pid", ctypes.c_uint32),
         ("uid", ctypes.c_uint32),
@@ -225,10 +236,12 @@ class Actor:
 
     ``tgid`` is what user space calls a pid, ``pid`` is the thread. ``start_ns`` counts from boot, suspend
     included, and belongs to the whole process. ``cgroup_id`` is ``st_ino`` of its directory in the v2 tree.
+    ``mnt_ns`` may name another mount namespace later; ``mnt_id`` never does, and is 0 where the kernel has none.
     """
 
     cgroup_id: int
     start_ns: int
+    mnt_id: int
     tgid: int
     pid: int
     uid: int
@@ -242,10 +255,11 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class ConnectRecord:
-    """One connect() on a unix stream socket.
+    """One connect() on a unix stream socket, or one hand-over of such a connection (source RECEIVE).
 
     ``inode`` and ``device`` (kernel encoding) name the listener's file and are 0 where only the text is
-    known; then ``path`` is what the caller wrote, cut at its first NUL, else it is empty.
+    known; then ``path`` is what the caller wrote, cut at its first NUL, else it is empty. ``refused`` and
+    ``killed`` say what the kernel did about it at once.
     """
 
     time_ns: int
@@ -256,6 +270,8 @@ class ConnectRecord:
     verdict: KernelVerdict
     source: Source
     path: bytes
+    refused: bool
+    killed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +345,7 @@ _LAYOUT: Final[dict[Kind, type[ctypes.Structure]]] = {
 
 def _read(kind: Kind, raw: ctypes.Structure) -> Record:
     head = raw.header
-    actor = _actor(raw.actor)
+    actor = read_actor(raw.actor)
     if isinstance(raw, RawConnectEvent):
         length = min(raw.path_bytes, SUN_PATH_BYTES)
         return ConnectRecord(
@@ -341,6 +357,8 @@ def _read(kind: Kind, raw: ctypes.Structure) -> Record:
             verdict=KernelVerdict(raw.verdict),
             source=Source(raw.source),
             path=bytes(raw.path[:length]).partition(b"\0")[0],
+            refused=bool(head.flags & FLAG_REFUSED),
+            killed=bool(head.flags & FLAG_KILLED),
         )
     truncated = bool(head.flags & FLAG_TRUNCATED)
     if isinstance(raw, RawCgroupEvent):
@@ -363,10 +381,12 @@ def _read(kind: Kind, raw: ctypes.Structure) -> Record:
     )
 
 
-def _actor(raw: RawActor) -> Actor:
+def read_actor(raw: RawActor) -> Actor:
+    """Turn an entry of ``sw_identity``, or the part of a record, into a value."""
     return Actor(
         cgroup_id=raw.cgroup_id,
         start_ns=raw.start_ns,
+        mnt_id=raw.mnt_id,
         tgid=raw.tgid,
         pid=raw.pid,
         uid=raw.uid,

@@ -33,7 +33,7 @@ def test_any_bytes_are_a_record_or_a_kernel_error(data: bytes) -> None:
         abi.decode(data)
 
 
-ACTOR = abi.Actor(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "cat")
+ACTOR = abi.Actor(1, 2, 11, 3, 4, 5, 6, 7, 8, 9, 10, "cat")
 CGROUPS = st.builds(
     lambda number, made: abi.CgroupRecord(1, ACTOR, made, number, 1, f"/{number}", truncated=False),
     st.integers(0, 30),

@@ -17,13 +17,13 @@ def head(kind: int, layout: type[ctypes.Structure], **changes: int) -> abi.RawHe
 
 def raw_actor() -> abi.RawActor:
     actor = abi.RawActor(
-        cgroup_id=1, start_ns=2, tgid=3, pid=4, uid=5, gid=6, pid_ns=7, mnt_ns=8, ns_pid=9, ns_level=10
+        cgroup_id=1, start_ns=2, mnt_id=11, tgid=3, pid=4, uid=5, gid=6, pid_ns=7, mnt_ns=8, ns_pid=9, ns_level=10
     )
     actor.comm[:5] = b"\xffcat\n"
     return actor
 
 
-ACTOR = abi.Actor(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "\\xffcat\n")
+ACTOR = abi.Actor(1, 2, 11, 3, 4, 5, 6, 7, 8, 9, 10, "\\xffcat\n")
 
 
 def raw_connect(path: bytes, length: int, **changes: int) -> abi.RawConnectEvent:
@@ -35,7 +35,7 @@ def raw_connect(path: bytes, length: int, **changes: int) -> abi.RawConnectEvent
 
 def test_a_connect_is_read() -> None:
     assert abi.decode(bytes(raw_connect(b"/run/a\0rest", 11))) == abi.ConnectRecord(
-        7, ACTOR, 11, 12, abi.SocketClass.ENGINE, abi.KernelVerdict.DENY, abi.Source.LISTENER, b"/run/a"
+        7, ACTOR, 11, 12, abi.SocketClass.ENGINE, abi.KernelVerdict.DENY, abi.Source.LISTENER, b"/run/a", False, False
     )
 
 
@@ -72,6 +72,15 @@ def test_an_init_process_is_read(kind: abi.Kind) -> None:
     assert abi.decode(bytes(event)) == abi.ProcessRecord(7, kind, ACTOR, 14, "/sh", truncated=False)
 
 
+@pytest.mark.parametrize(("flags", "refused", "killed"), [(0, False, False), (2, True, False), (6, True, True)])
+def test_what_the_kernel_did_at_once_is_read(flags: int, refused: bool, killed: bool) -> None:
+    event = raw_connect(b"", 0)
+    event.header.flags = flags
+    record = abi.decode(bytes(event))
+    assert isinstance(record, abi.ConnectRecord)
+    assert (record.refused, record.killed) == (refused, killed)
+
+
 def test_bytes_behind_a_record_are_ignored() -> None:
     event = bytes(raw_connect(b"/a", 2))
     assert abi.decode(event + b"\0" * 8) == abi.decode(event)
@@ -82,15 +91,15 @@ def test_bytes_behind_a_record_are_ignored() -> None:
     [
         (b"", "of 0 bytes has no head"),
         (b"\0" * 23, "of 23 bytes has no head"),
-        (bytes(head(1, abi.RawConnectEvent, abi_version=2)), "ABI version 2, not 1"),
+        (bytes(head(1, abi.RawConnectEvent, abi_version=1)), "ABI version 1, not 2"),
         (bytes(head(0, abi.RawConnectEvent)), "unknown number: 0"),
         (bytes(head(7, abi.RawConnectEvent)), "unknown number: 7"),
-        (bytes(head(1, abi.RawConnectEvent)), "CONNECT record has 224 bytes and came with 24"),
-        (bytes(raw_connect(b"", 0))[:-1], "CONNECT record has 224 bytes and came with 223"),
+        (bytes(head(1, abi.RawConnectEvent)), "CONNECT record has 232 bytes and came with 24"),
+        (bytes(raw_connect(b"", 0))[:-1], "CONNECT record has 232 bytes and came with 231"),
         (bytes(raw_connect(b"", 0, socket_class=99)), "unknown number: 99"),
         (bytes(raw_connect(b"", 0, verdict=98)), "unknown number: 98"),
         (bytes(raw_connect(b"", 0, source=0)), "unknown number: 0"),
-        (bytes(head(2, abi.RawConnectEvent)) + b"\0" * 512, "CGROUP_MADE record has 224 bytes"),
+        (bytes(head(2, abi.RawConnectEvent)) + b"\0" * 512, "CGROUP_MADE record has 232 bytes"),
     ],
 )
 def test_what_is_no_record_of_this_version_is_refused(data: bytes, message: str) -> None:

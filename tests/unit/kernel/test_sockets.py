@@ -22,7 +22,7 @@ def actor(*, start_offset: int = 0) -> Actor:
     start = process.start_ticks(os.getpid())
     assert start is not None
     start_ns = (start + start_offset) * process.TICK_NS
-    return Actor(1, start_ns, os.getpid(), os.getpid(), 0, 0, 1, 1, os.getpid(), 0, "pytest")
+    return Actor(1, start_ns, 0, os.getpid(), os.getpid(), 0, 0, 1, 1, os.getpid(), 0, "pytest")
 
 
 @pytest.fixture

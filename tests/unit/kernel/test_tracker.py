@@ -3,7 +3,7 @@ from __future__ import annotations
 from sockwarden import abi
 from sockwarden.kernel.tracker import TrackedCgroup, Tracker
 
-ACTOR = abi.Actor(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "cat")
+ACTOR = abi.Actor(1, 2, 11, 3, 4, 5, 6, 7, 8, 9, 10, "cat")
 
 
 def record(number: int, *, made: bool = True) -> abi.CgroupRecord:
