@@ -19,7 +19,8 @@ from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import cgrouptree, holders, loader, process, rungs
 from sockwarden.kernel.events import GuardEvent, LossEvent, Sighting, Taken
-from sockwarden.kernel.guard import TRACK_PROGRAMS, Guard, GuardSettings
+from sockwarden.kernel.guard import Guard, GuardSettings
+from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
 from sockwarden.kernel.probes import missing, survey
 from sockwarden.kernel.sockets import identify
 
@@ -376,7 +377,7 @@ def test_a_flood_of_connects_is_counted_in_full_and_does_not_grow_the_agent(
     client = box.run_client(str(box.guarded), times=1000)
     box.until(lambda: len(box.connects(client.pid)) == 1000)
     counters = box.guard.counters()
-    assert (counters["lost"], counters["guard_reported"] >= 1000, len(box.guard._judged)) == (0, True, 1)
+    assert (counters["lost"], counters["guard_reported"] >= 1000, len(box.guard._dealer._judged)) == (0, True, 1)
 
 
 def test_a_cgroup_is_known_while_it_exists(make_box: Callable[..., Box]) -> None:
@@ -430,7 +431,7 @@ def test_the_rung_none_guards_nothing_and_works_everywhere(loop: asyncio.Abstrac
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "a.sock"))
         guard.guard_sockets(engine=[tmp_path / "a.sock"])
-    assert guard.counters() == {"cgroups_evicted": 0, "lost": 0, "sweeps": 0, "sweeps_failed": 0}
+    assert guard.counters() == {"cgroups_evicted": 0, "lost": 0, "undecodable": 0, "sweeps": 0, "sweeps_failed": 0}
     guard.close()
 
 

@@ -48,6 +48,12 @@ class HashMap(Generic[K]):
         if result != _MISSING:
             check("delete a map entry", result)
 
+    def get(self, key: K) -> int | None:
+        """Return the value of ``key``, or None."""
+        slot = ctypes.c_uint32()
+        found = library().bpf_map_lookup_elem(self._fd, ctypes.byref(key), ctypes.byref(slot))
+        return slot.value if found >= 0 else None
+
     def keys(self) -> Iterator[K]:
         """Yield all keys; entries that change meanwhile may be missed."""
         current: K | None = None
@@ -69,6 +75,21 @@ def put_single(fd: int, value: ctypes.Structure) -> None:
     forget_log()
     only = ctypes.c_uint32(0)
     check("write the configuration", library().bpf_map_update_elem(fd, ctypes.byref(only), ctypes.byref(value), 0))
+
+
+S = TypeVar("S", bound=ctypes.Structure)
+
+
+def single(fd: int, kind: type[S]) -> S:
+    """Return the only entry of an array map.
+
+    Raises:
+        KernelError: the kernel refused.
+    """
+    only, value = ctypes.c_uint32(0), kind()
+    forget_log()
+    check("read the configuration", library().bpf_map_lookup_elem(fd, ctypes.byref(only), ctypes.byref(value)))
+    return value
 
 
 def per_cpu_sum(fd: int, index: int) -> int:

@@ -86,7 +86,7 @@ def test_a_path_to_nowhere_is_no_answer(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_gone_gives_no_answer() -> None:
-    nobody = Actor(1, 1, 2**22 + 1, 2**22 + 1, 0, 0, 1, 1, 1, 0, "gone")
+    nobody = Actor(1, 1, 0, 2**22 + 1, 2**22 + 1, 0, 0, 1, 1, 1, 0, "gone")
     assert resolve(nobody, b"/run/a.sock") == Unresolved("the process is gone", gone=True)
 
 

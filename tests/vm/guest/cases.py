@@ -25,7 +25,8 @@ from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import libbpf, loader, process
 from sockwarden.kernel.events import Sighting, Taken
-from sockwarden.kernel.guard import TRACK_PROGRAMS, GuardSettings
+from sockwarden.kernel.guard import GuardSettings
+from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
 from sockwarden.kernel.rungs import PROGRAMS, WATCHERS
 
 if TYPE_CHECKING:
@@ -315,7 +316,7 @@ def _connector(stage: Stage, accepted: socket.socket) -> abi.RawActor | None:
     if force is None:
         raise AssertionError("no rung is in force")
     inode, actor = ctypes.c_uint64(os.fstat(accepted.fileno()).st_ino), abi.RawActor()
-    descriptor = force._object.map_fd("sw_identity")
+    descriptor = force.map_fd("sw_identity")
     result = libbpf.library().bpf_map_lookup_elem(descriptor, ctypes.byref(inode), ctypes.byref(actor))
     return actor if result == 0 else None
 
