@@ -49,9 +49,9 @@ unit: setup ## unit and property tests, with full branch coverage of the pure pa
 integration: setup ## tests with a real engine, a real registry and the real docker CLI (root)
 	@$(PY) -m pytest -q --ignore=tests/unit --ignore=tests/property tests
 
-vm: setup ## stock Debian kernels in software emulation, for the guard's blocking rungs (ROW=NAME for one)
+vm: setup ## the kernel guard on stock Debian kernels in emulated machines (ROW=NAME for one, JOBS=N at once)
 	@packaging/dev/setup-vm.sh
-	@$(PY) -m tests.vm.run $(if $(ROW),--row $(ROW))
+	@$(PY) -m tests.vm.run $(if $(ROW),--row $(ROW)) $(if $(JOBS),--jobs $(JOBS))
 
 bpf: setup ## build the BPF objects
 	@$(MAKE) -s -C bpf

@@ -24,12 +24,22 @@ def mirror() -> str:
     Raises:
         ArchiveError: apt knows none.
     """
+    found = _mirror_by_lists()
+    if found is None:  # apt knows whose a mirror is by its lists, and a fresh machine may have none
+        _output("apt-get", "-q", "update")
+        found = _mirror_by_lists()
+    if found is None:
+        raise ArchiveError("apt knows no Debian mirror; add one to /etc/apt, then try again")
+    return found
+
+
+def _mirror_by_lists() -> str | None:
     wanted = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     for line in _output("apt-get", "indextargets", "--format", wanted, "Created-By: Packages").splitlines():
         origin, label, address = line.split("|")
         if (origin, label) == ("Debian", "Debian"):
             return address
-    raise ArchiveError("apt knows no Debian mirror; run apt-get update, then try again")
+    return None
 
 
 def source(suite: str) -> str:

@@ -7,6 +7,7 @@ changed. Removing the folder makes everything anew.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import json
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -47,6 +49,9 @@ ROOT_BYTES: Final = 1 << 30
 
 KERNEL_PACKAGE: Final = "linux-image-cloud-amd64"
 """Debian's kernel for virtual machines: the flavour's own differences are in drivers."""
+
+UNUSED_SECONDS: Final = 24 * 3600
+"""After it an image that no run asked for any more is removed; its successor has another name."""
 
 MODULES: Final = (
     *("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"),
@@ -165,15 +170,21 @@ def _write_initramfs(unpacked: Path, busybox: Path, folder: Path) -> None:
 
 
 def _kept(name: str, recipe: str, build: Callable[[Path], None]) -> Path:
-    """Return the cache's entry for a recipe; built beside it first, so that a broken build leaves none."""
+    """Return the cache's entry for a recipe; built beside it first, so that a broken build leaves none.
+
+    Two runs may share the cache: one of them builds, and what another has used within a day is not removed.
+    """
     entry = cache_folder() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    if not entry.is_dir():
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with _building(entry) as folder:
-            build(folder)
-            folder.rename(entry)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not entry.is_dir():
+            with _building(entry) as folder:
+                build(folder)
+                folder.rename(entry)
+        os.utime(entry)
         for older in cache_folder().glob(f"{name}-*"):
-            if older != entry:
+            if older.stat().st_mtime < time.time() - UNUSED_SECONDS:
                 shutil.rmtree(older)
     return entry
 
