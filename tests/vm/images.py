@@ -31,16 +31,26 @@ TREE: Final = Path(__file__).resolve().parents[2]
 BOOT_INIT: Final = TREE / "tests" / "vm" / "boot" / "init"
 CLIENT_SOURCE: Final = TREE / "tests" / "vm" / "guest" / "client.c"
 
-ROOT_SUITE: Final = "bookworm"
-"""Its Python and its libbpf are the oldest that the agent supports."""
-
 ROOT_PACKAGES: Final = (
     *("libbpf1", "mount", "procps", "python3"),
     *("python3-httpx", "python3-prometheus-client", "python3-psutil", "python3-pyroute2", "python3-uvloop"),
 )
+"""What every root file system has."""
 
-ENGINE_PACKAGES: Final = ("apparmor", "busybox-static", "docker.io")
-"""What the rows with a real engine need besides."""
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One root file system: a Debian suite and what is in it besides ``ROOT_PACKAGES``."""
+
+    suite: str
+    packages: tuple[str, ...] = ()
+
+
+ROOTS: Final = {
+    "plain": Root("bookworm"),  # its Python and its libbpf are the oldest that the agent supports
+    "engine": Root("bookworm", ("apparmor", "busybox-static", "docker.io", "systemd", "systemd-sysv")),
+}
+"""By the name that a row calls it."""
 
 ROOT_LEFT_OUT: Final = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
@@ -101,27 +111,31 @@ def kernel(suite: str, say: Callable[[str], None]) -> Kernel:
     return Kernel((kept / "version").read_text("utf-8").strip(), kept / "vmlinuz", kept / "initramfs.gz")
 
 
-def root_file_system(say: Callable[[str], None], *, engine: bool = False) -> Path:
-    """Return the ext4 image that a row boots into; machines write to a snapshot of it."""
-    packages = (*ROOT_PACKAGES, *ENGINE_PACKAGES) if engine else ROOT_PACKAGES
-    name = "root-engine" if engine else "root-plain"
-    recipe = json.dumps([ROOT_SUITE, packages, ROOT_LEFT_OUT, ROOT_BYTES])
+def root_file_system(name: str, say: Callable[[str], None]) -> Path:
+    """Return the ext4 image that a row boots into, by its name in ``ROOTS``; machines write to a snapshot of it.
+
+    Raises:
+        ArchiveError: the archive does not have what is in it.
+    """
+    root = ROOTS[name]
+    packages = (*ROOT_PACKAGES, *root.packages)
+    recipe = json.dumps([root.suite, packages, ROOT_LEFT_OUT, ROOT_BYTES])
 
     def build(folder: Path) -> None:
-        say(f"{name}: building, a minute or two")
+        say(f"root file system {name}: building, a minute or two")
         tree = folder / "tree"
         options = [f"--aptopt={line}" for line in archive.proxies()]
         options += [f"--dpkgopt=path-exclude={pattern}" for pattern in ROOT_LEFT_OUT]
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential", *options]
         included = f"--include={','.join(packages)}"
-        subprocess.run([*command, included, ROOT_SUITE, tree, archive.source(ROOT_SUITE)], check=True)
+        subprocess.run([*command, included, root.suite, tree, archive.source(root.suite)], check=True)
         image = folder / "root.ext4"
         with image.open("wb") as file:
             file.truncate(ROOT_BYTES)
         subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, image], check=True)
         shutil.rmtree(tree)
 
-    return _kept(name, recipe, build) / "root.ext4"
+    return _kept(f"root-{name}", recipe, build) / "root.ext4"
 
 
 def client(folder: Path) -> Path:

@@ -23,7 +23,7 @@ class Row:
     """One machine. ``boot`` is added to the kernel's command line; ``rungs`` says what each must do.
 
     ``auto`` is the rung that the ladder chooses by itself. ``engine`` names the rung for an act with a real
-    engine, the whole agent and real containers instead.
+    engine, the whole agent and real containers instead. ``root`` is one of ``images.ROOTS``.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Row:
     rungs: Mapping[str, str]
     auto: str = "tracepoint"
     engine: str = ""
+    root: str = "plain"
 
 
 def _rungs(*, lsm: str, listener: str) -> Mapping[str, str]:
@@ -62,6 +63,6 @@ ROWS: Final = (
     Row("trixie-default", "trixie", "", _rungs(lsm=HOLDS, listener=HOLDS)),
     Row("trixie-nobpf", "trixie", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=HOLDS)),
     # None for bullseye: Debian 12's runc starts no container on Linux 5.10 here, with or without the agent.
-    Row("bookworm-engine", "bookworm", "", {}, engine="fmod_ret"),
-    Row("trixie-engine", "trixie", "", {}, engine="lsm"),
+    Row("bookworm-engine", "bookworm", "", {}, engine="fmod_ret", root="engine"),
+    Row("trixie-engine", "trixie", "", {}, engine="lsm", root="engine"),
 )

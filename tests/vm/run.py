@@ -54,9 +54,7 @@ def build(rows: Sequence[Row], jobs: int) -> None:
     """
     with ThreadPoolExecutor(jobs) as pool:
         waiting: list[Future[object]] = [pool.submit(images.kernel, suite, say) for suite in {r.suite for r in rows}]
-        waiting += [
-            pool.submit(images.root_file_system, say, engine=engine) for engine in {bool(r.engine) for r in rows}
-        ]
+        waiting += [pool.submit(images.root_file_system, name, say) for name in {r.root for r in rows}]
         for one in waiting:
             try:
                 one.result()
@@ -67,7 +65,7 @@ def build(rows: Sequence[Row], jobs: int) -> None:
 def run(row: Row, client: Path, folder: Path) -> machine.Ending:
     """Boot one row and play its cases."""
     kernel = images.kernel(row.suite, say)
-    root = images.root_file_system(say, engine=bool(row.engine))
+    root = images.root_file_system(row.root, say)
     payload = folder / f"{row.name}.tar"
     images.write_payload(payload, client, {"rungs": row.rungs, "auto": row.auto, "engine": row.engine})
     LOGS.mkdir(parents=True, exist_ok=True)
