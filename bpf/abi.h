@@ -23,14 +23,24 @@
 #define SW_CGROUP_PATH_BYTES 256
 #define SW_FILENAME_BYTES    128
 
-/* How many levels the decision climbs from the leaf cgroup; a container's own nesting is rarely
- * deeper. */
-#define SW_CGROUP_CLIMB 16
+/* How many levels the decision climbs from the leaf cgroup to the root. Containers in containers in
+ * Kubernetes take about 15; who is nested deeper is denied, for nobody can say what is above. */
+#define SW_CGROUP_CLIMB 32
+
+/*
+ * Records that the processes of one cgroup may send in one second; what is over is counted and not
+ * told. A ring holds about 2,000 connects, so it takes more than 30 cgroups at once to fill it
+ * before the agent looks; and a build that is refused tries some times a second, not 64. Cgroups
+ * and processes come in larger waves, by systemd or the engine alone when a host starts.
+ */
+#define SW_REPORTS_PER_SECOND 64
+#define SW_LIFE_PER_SECOND    256
 
 /* Default map sizes; the loader may set others before it loads. */
 #define SW_GUARDED_ENTRIES  1024
 #define SW_VERDICT_ENTRIES  16384
 #define SW_IDENTITY_ENTRIES 8192
+#define SW_BUDGET_ENTRIES   1024
 #define SW_RING_BYTES	    (512 * 1024)
 
 enum sw_kind {
@@ -100,7 +110,8 @@ enum sw_track_stat {
 	SW_TRACK_SKIPPED = 1, /* cgroup v1 hierarchies, processes that are no init of a namespace */
 	SW_TRACK_REPORTED = 2,
 	SW_TRACK_DROPPED = 3,
-	SW_TRACK_STAT_MAX = 4,
+	SW_TRACK_MUTED = 4, /* over the acting cgroup's budget */
+	SW_TRACK_STAT_MAX = 5,
 };
 
 /* Flags of struct sw_header. */

@@ -10,37 +10,17 @@
  *                   knows only the caller's text, and neither io_uring nor 32-bit callers pass it
  */
 #include <linux/ptrace.h>
-#include "decide.h"
+#include "identity.h"
 #include <bpf/bpf_tracing.h>
 
 char sw_license[] SEC("license") = "GPL";
-
-/* Both blocking rungs. The connector is remembered under the sock that accept() will hand out. */
-static __always_inline int sw_guard_connect(struct sock *listener, struct sock *accepted,
-					    __u32 source)
-{
-	__u32 socket_class = SW_CLASS_NONE;
-	__u32 verdict = sw_decide(listener, source, &socket_class);
-	__u64 address = (__u64)accepted;
-	struct sw_actor actor = {};
-
-	if (verdict == SW_VERDICT_NONE)
-		return 0; /* not guarded: open */
-	if (sw_enforce(verdict))
-		return -EPERM;
-	if (socket_class == SW_CLASS_PUBLIC) {
-		sw_fill_actor(&actor, (struct task_struct *)bpf_get_current_task());
-		bpf_map_update_elem(&sw_pending, &address, &actor, BPF_ANY);
-	}
-	return 0;
-}
 
 SEC("fmod_ret/security_unix_stream_connect")
 int BPF_PROG(guard_fmod_ret, struct sock *sock, struct sock *other, struct sock *newsk, int ret)
 {
 	if (ret)
 		return ret;
-	return sw_guard_connect(other, newsk, SW_SOURCE_FMOD_RET);
+	return sw_guard_connect(ctx, sock, other, newsk, SW_SOURCE_FMOD_RET);
 }
 
 SEC("lsm/unix_stream_connect")
@@ -48,44 +28,27 @@ int BPF_PROG(guard_lsm, struct sock *sock, struct sock *other, struct sock *news
 {
 	if (ret)
 		return ret;
-	return sw_guard_connect(other, newsk, SW_SOURCE_LSM);
+	return sw_guard_connect(ctx, sock, other, newsk, SW_SOURCE_LSM);
 }
 
 SEC("kprobe/security_unix_stream_connect")
-int BPF_KPROBE(guard_kprobe, struct sock *sock, struct sock *other)
+int BPF_KPROBE(guard_kprobe, struct sock *sock, struct sock *other, struct sock *newsk)
 {
-	__u32 socket_class = SW_CLASS_NONE;
-
-	sw_enforce(sw_decide(other, SW_SOURCE_KPROBE, &socket_class));
+	sw_guard_connect(ctx, sock, other, newsk, SW_SOURCE_KPROBE);
 	return 0;
 }
 
-/* accept() gives the sock its socket: from here on fstat() of the accepted descriptor names it. */
 SEC("fentry/security_sock_graft")
 int BPF_PROG(identity_graft, struct sock *sk, struct socket *parent)
 {
-	__u64 address = (__u64)sk;
-	struct sw_actor *actor = bpf_map_lookup_elem(&sw_pending, &address);
-	struct socket_alloc *whole;
-	__u64 inode;
-
-	if (!actor)
-		return 0;
-	whole = (void *)parent - bpf_core_field_offset(struct socket_alloc, socket);
-	inode = BPF_CORE_READ(whole, vfs_inode.i_ino);
-	bpf_map_update_elem(&sw_identity, &inode, actor, BPF_ANY);
-	bpf_map_delete_elem(&sw_pending, &address);
+	sw_grafted(sk, parent);
 	return 0;
 }
 
-/* A sock that dies before accept() leaves no entry that a later sock at its address would inherit.
- */
 SEC("fentry/security_sk_free")
 int BPF_PROG(identity_free, struct sock *sk)
 {
-	__u64 address = (__u64)sk;
-
-	bpf_map_delete_elem(&sw_pending, &address);
+	sw_freed(sk);
 	return 0;
 }
 
@@ -98,13 +61,13 @@ int BPF_PROG(identity_free, struct sock *sk)
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(guard_listener, struct sock *sk)
 {
-	__u32 socket_class = SW_CLASS_NONE;
+	struct sw_decision decision = {.source = SW_SOURCE_LISTENER};
 
 	if (sk->__sk_common.skc_family != SW_AF_UNIX)
 		return 0;
 	if (sk->__sk_common.skc_state != SW_TCP_LISTEN)
 		return 0;
-	sw_decide(sk, SW_SOURCE_LISTENER, &socket_class);
+	sw_decide(ctx, sk, &decision);
 	return 0;
 }
 
@@ -112,10 +75,10 @@ int BPF_PROG(guard_listener, struct sock *sk)
  */
 static __always_inline int sw_is_surroundings(const struct sw_config *config)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task = sw_current();
 
-	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) == config->agent_cgroup_id &&
-	       BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == config->agent_mnt_ns;
+	return sw_cgroup_id(task) == config->agent_cgroup_id &&
+	       sw_mnt_ns(task) == config->agent_mnt_ns;
 }
 
 /*
@@ -148,13 +111,17 @@ int guard_syscall(struct sw_enter_connect *context)
 		sw_count(SW_GUARD_SKIPPED);
 		return 0;
 	}
-	event = bpf_ringbuf_reserve(&sw_connects, sizeof(*event), 0);
+	if (!sw_within_budget(SW_REPORTS_PER_SECOND)) {
+		sw_count(SW_GUARD_MUTED);
+		return 0;
+	}
+	event = SW_RESERVE(sw_connects, struct sw_connect_event);
 	if (!event) {
 		sw_count(SW_GUARD_DROPPED);
 		return 0;
 	}
 	sw_fill_header(&event->header, SW_KIND_CONNECT, sizeof(*event));
-	sw_fill_actor(&event->actor, (struct task_struct *)bpf_get_current_task());
+	sw_fill_actor(&event->actor, sw_current());
 	event->inode = 0;
 	event->device = 0;
 	event->socket_class = SW_CLASS_NONE;
@@ -169,7 +136,6 @@ int guard_syscall(struct sw_enter_connect *context)
 		event->path_bytes = 0;
 		sw_count(SW_GUARD_FAULTS);
 	}
-	bpf_ringbuf_submit(event, 0);
-	sw_count(SW_GUARD_REPORTED);
+	sw_count(SW_SUBMIT(context, sw_connects, event) ? SW_GUARD_DROPPED : SW_GUARD_REPORTED);
 	return 0;
 }

@@ -2,22 +2,18 @@
 /*
  * The kernel fields that the guard depends on, and no others: libbpf relocates each access to the
  * running kernel's own layout (CO-RE), so the order and the gaps here mean nothing.
- *
- * Constants that BTF does not carry are copied by hand, with the header they come from.
+ * Constants that BTF does not carry stand in world.h.
  */
 #ifndef SW_KERNEL_TYPES_H
 #define SW_KERNEL_TYPES_H
 
 #include <linux/types.h>
 
-#define SW_AF_UNIX    1	 /* include/linux/socket.h */
-#define SW_TCP_LISTEN 10 /* include/net/tcp_states.h; unix sockets use the same numbers */
-#define SW_SIGKILL    9	 /* include/uapi/asm-generic/signal.h */
-
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct super_block {
 	__u32 s_dev;
+	unsigned long s_magic;
 };
 
 struct inode {
@@ -33,22 +29,30 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct file {
+	struct inode *f_inode;
+};
+
 struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 };
 
+struct pid;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct pid *sk_peer_pid;
 };
 
 struct unix_sock {
 	struct sock sk;
 	struct path path;
+	struct sock *peer;
 };
 
 struct socket {
-	short type;
+	struct sock *sk;
 };
 
 struct socket_alloc {

@@ -2,30 +2,22 @@
 /*
  * Container life: cgroups of the v2 tree that come and go, and the init processes of new pid
  * namespaces. Raw tracepoints only (tp_btf), which no boot parameter and no policy of the
- * trampolines touches. Reports, never decides.
+ * trampolines touches. Reports, never decides. Built as CO-RE only.
  */
-#include "actor.h"
+#include "budget.h"
 #include <bpf/bpf_tracing.h>
 
 char sw_license[] SEC("license") = "GPL";
 
 /* Records of struct sw_cgroup_event and struct sw_process_event. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, SW_RING_BYTES);
-} sw_life SEC(".maps");
+SW_RING(sw_life, SW_RING_BYTES);
 
 /* Counters: key enum sw_track_stat. Written here, read by the agent. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SW_TRACK_STAT_MAX);
-	__type(key, __u32);
-	__type(value, __u64);
-} sw_track_stats SEC(".maps");
+SW_PERCPU_ARRAY(sw_track_stats, __u64, SW_TRACK_STAT_MAX);
 
 static __always_inline void sw_track_count(__u32 stat)
 {
-	__u64 *counter = bpf_map_lookup_elem(&sw_track_stats, &stat);
+	__u64 *counter = SW_LOOKUP(sw_track_stats, &stat);
 
 	if (counter)
 		__sync_fetch_and_add(counter, 1);
@@ -39,39 +31,42 @@ static __always_inline int sw_report_cgroup(struct cgroup *cgroup, const char *p
 	sw_track_count(SW_TRACK_SEEN);
 	/* The event fires once per hierarchy; 0 is the v2 tree, whose ids name cgroups everywhere.
 	 */
-	if (BPF_CORE_READ(cgroup, root, hierarchy_id) != 0) {
+	if (SW_READ(cgroup, root, hierarchy_id) != 0) {
 		sw_track_count(SW_TRACK_SKIPPED);
 		return 0;
 	}
-	event = bpf_ringbuf_reserve(&sw_life, sizeof(*event), 0);
+	if (!sw_within_budget(SW_LIFE_PER_SECOND)) {
+		sw_track_count(SW_TRACK_MUTED);
+		return 0;
+	}
+	event = SW_RESERVE(sw_life, struct sw_cgroup_event);
 	if (!event) {
 		sw_track_count(SW_TRACK_DROPPED);
 		return 0;
 	}
 	sw_fill_header(&event->header, kind, sizeof(*event));
-	sw_fill_actor(&event->actor, (struct task_struct *)bpf_get_current_task());
-	event->cgroup_id = BPF_CORE_READ(cgroup, kn, id);
-	event->level = BPF_CORE_READ(cgroup, level);
+	sw_fill_actor(&event->actor, sw_current());
+	event->cgroup_id = SW_READ(cgroup, kn, id);
+	event->level = SW_READ(cgroup, level);
 	__builtin_memset(event->path, 0, sizeof(event->path));
 	length = bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
 	event->path_bytes = length > 0 ? length - 1 : 0;
 	if (length == sizeof(event->path))
 		event->header.flags |= SW_FLAG_TRUNCATED;
-	bpf_ringbuf_submit(event, 0);
-	sw_track_count(SW_TRACK_REPORTED);
+	sw_track_count(SW_SUBMIT(NULL, sw_life, event) ? SW_TRACK_DROPPED : SW_TRACK_REPORTED);
 	return 0;
 }
 
 /* 1 if task is the first process of a pid namespace below the host's: a container's init. */
 static __always_inline int sw_is_init(struct task_struct *task)
 {
-	struct pid *id = BPF_CORE_READ(task, thread_pid);
-	__u32 level = BPF_CORE_READ(id, level);
+	struct pid *id = SW_READ(task, thread_pid);
+	__u32 level = SW_READ(id, level);
 	struct upid innermost = {};
 
-	if (level == 0 || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+	if (level == 0 || SW_READ(task, pid) != SW_READ(task, tgid))
 		return 0;
-	bpf_core_read(&innermost, sizeof(innermost), &id->numbers[level]);
+	SW_READ_INTO(&innermost, &id->numbers[level]);
 	return innermost.nr == 1;
 }
 
@@ -86,23 +81,26 @@ static __always_inline int sw_report_init(struct task_struct *task, struct task_
 		sw_track_count(SW_TRACK_SKIPPED);
 		return 0;
 	}
-	event = bpf_ringbuf_reserve(&sw_life, sizeof(*event), 0);
+	if (!sw_within_budget(SW_LIFE_PER_SECOND)) {
+		sw_track_count(SW_TRACK_MUTED);
+		return 0;
+	}
+	event = SW_RESERVE(sw_life, struct sw_process_event);
 	if (!event) {
 		sw_track_count(SW_TRACK_DROPPED);
 		return 0;
 	}
 	sw_fill_header(&event->header, kind, sizeof(*event));
 	sw_fill_actor(&event->actor, task);
-	event->parent_tgid = parent ? BPF_CORE_READ(parent, tgid) : 0;
+	event->parent_tgid = parent ? SW_READ(parent, tgid) : 0;
 	__builtin_memset(event->filename, 0, sizeof(event->filename));
 	if (program)
 		length = bpf_probe_read_kernel_str(event->filename, sizeof(event->filename),
-						   BPF_CORE_READ(program, filename));
+						   SW_READ(program, filename));
 	event->filename_bytes = length > 0 ? length - 1 : 0;
 	if (length == sizeof(event->filename))
 		event->header.flags |= SW_FLAG_TRUNCATED;
-	bpf_ringbuf_submit(event, 0);
-	sw_track_count(SW_TRACK_REPORTED);
+	sw_track_count(SW_SUBMIT(NULL, sw_life, event) ? SW_TRACK_DROPPED : SW_TRACK_REPORTED);
 	return 0;
 }
 

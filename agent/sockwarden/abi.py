@@ -21,6 +21,12 @@ SUN_PATH_BYTES: Final = 108
 CGROUP_PATH_BYTES: Final = 256
 FILENAME_BYTES: Final = 128
 
+REPORTS_PER_SECOND: Final = 64
+"""Records of connections that one cgroup may send in a second; what is over is counted as MUTED and not told."""
+
+LIFE_PER_SECOND: Final = 256
+"""The same for records of container life; systemd and the engine make many at once when a host starts."""
+
 FLAG_TRUNCATED: Final = 1
 """Of a record's header: its text did not fit."""
 
@@ -103,6 +109,7 @@ class TrackStat(enum.IntEnum):
     SKIPPED = 1
     REPORTED = 2
     DROPPED = 3
+    MUTED = 4
 
 
 class RawHeader(ctypes.Structure):

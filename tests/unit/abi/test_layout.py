@@ -57,7 +57,11 @@ def test_no_shared_enum_is_missing_in_python() -> None:
         ("SW_SUN_PATH_BYTES", abi.SUN_PATH_BYTES),
         ("SW_CGROUP_PATH_BYTES", abi.CGROUP_PATH_BYTES),
         ("SW_FILENAME_BYTES", abi.FILENAME_BYTES),
+        ("SW_REPORTS_PER_SECOND", abi.REPORTS_PER_SECOND),
+        ("SW_LIFE_PER_SECOND", abi.LIFE_PER_SECOND),
         ("SW_FLAG_TRUNCATED", abi.FLAG_TRUNCATED),
+        ("SW_FLAG_REFUSED", abi.FLAG_REFUSED),
+        ("SW_FLAG_KILLED", abi.FLAG_KILLED),
     ],
 )
 def test_every_constant_has_the_value_that_c_gave_it(name: str, value: int) -> None:
