@@ -22,6 +22,9 @@ class Holding(Protocol):
     def map_fd(self, name: str) -> int:
         """Return the descriptor of a map, which stays the holding's own."""
 
+    def program_fd(self, name: str) -> int:
+        """Return the descriptor of one of its programs, which stays the holding's own."""
+
     def close(self) -> None:
         """Let go of everything; what is pinned stays in force."""
 
@@ -52,6 +55,14 @@ class Force:
             KernelError: this rung has no such map.
         """
         return self._holding.map_fd(name)
+
+    def program_fd(self, name: str) -> int:
+        """Return the descriptor of one of ``programs``, which stays the force's own.
+
+        Raises:
+            KernelError: it cannot be had.
+        """
+        return self._holding.program_fd(name)
 
     def stat(self, which: abi.GuardStat) -> int:
         """Return one counter of the kernel."""

@@ -74,6 +74,16 @@ class BpfObject:
         """
         return libbpf.check(f"open map {name}", self._library.bpf_map__fd(self._map(name)))
 
+    def program_fd(self, name: str) -> int:
+        """Return the descriptor of a loaded program, which this object owns.
+
+        Raises:
+            KernelError: the object has no such program, or it was not loaded.
+        """
+        found = self._library.bpf_object__find_program_by_name(self._object, name.encode())
+        libbpf.check_pointer(f"find program {name}", found)
+        return libbpf.check(f"open program {name}", self._library.bpf_program__fd(found))
+
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
         while self._links:

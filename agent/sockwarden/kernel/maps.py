@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from sockwarden.kernel.libbpf import check, failure, forget_log, library
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MISSING: Final = -errno.ENOENT
+
+COUNTED_PER_CALL: Final = 1024
+"""Entries copied by one system call while a map is counted: 100 KiB, and no bucket of a hash holds as many."""
+
+_COUNTED_KINDS: Final = frozenset({1, 9})
+"""BPF_MAP_TYPE_HASH and BPF_MAP_TYPE_LRU_HASH (linux/bpf.h): entries of the others are always all there."""
 
 K = TypeVar("K", bound=ctypes.Structure)
 
@@ -90,6 +97,60 @@ def single(fd: int, kind: type[S]) -> S:
     forget_log()
     check("read the configuration", library().bpf_map_lookup_elem(fd, ctypes.byref(only), ctypes.byref(value)))
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Fullness:
+    """How many entries a map has, and how many it can have."""
+
+    entries: int
+    capacity: int
+
+
+class _MapInfo(ctypes.Structure):
+    """The head of ``struct bpf_map_info`` (linux/bpf.h), which newer kernels only make longer."""
+
+    _fields_ = (
+        ("kind", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+    )
+
+
+def fullness(fd: int) -> Fullness:
+    """Return how full a hash is, of whatever kind; entries that change meanwhile may be missed or counted twice.
+
+    Costs 0.3 microseconds an entry. An LRU hash that was full once stays nearly full.
+
+    Raises:
+        KernelError: the kernel refused (batches exist from Linux 5.6).
+    """
+    info, size = _MapInfo(), ctypes.c_uint32(ctypes.sizeof(_MapInfo))
+    forget_log()
+    told = library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
+    check("read what a map is", told)
+    if info.kind not in _COUNTED_KINDS:
+        return Fullness(info.max_entries, info.max_entries)
+    keys = ctypes.create_string_buffer(COUNTED_PER_CALL * info.key_size)
+    values = ctypes.create_string_buffer(COUNTED_PER_CALL * _padded(info.value_size))
+    place = ctypes.create_string_buffer(max(info.key_size, ctypes.sizeof(ctypes.c_uint32)))
+    counted, before = 0, None
+    while counted <= info.max_entries:  # a map that changes all the time must not keep us here
+        count = ctypes.c_uint32(COUNTED_PER_CALL)
+        result = library().bpf_map_lookup_batch(fd, before, place, keys, values, ctypes.byref(count), None)
+        if result not in (0, _MISSING):
+            check("count the entries of a map", result)
+        counted += count.value
+        if result == _MISSING:  # that was the last batch
+            break
+        before = place
+    return Fullness(min(counted, info.max_entries), info.max_entries)
+
+
+def _padded(value_size: int) -> int:
+    return (value_size + 7) & ~7
 
 
 def per_cpu_sum(fd: int, index: int) -> int:
