@@ -4,13 +4,14 @@
  * those of the rung that it tries (agent/sockwarden/kernel/ladder.py), so one kernel's refusal of a
  * program type costs nothing.
  *
- *   fmod_ret, lsm   the connect() fails with EPERM; the connector's identity is kept for accept()
+ *   fmod_ret, lsm   the connect() fails with EPERM, and so does what would hand a connection over
  *   kprobe          SIGKILL: not a wall, a second thread or io_uring sends its bytes first
+ *                   (all three keep the connector's identity, where identity_* can be attached)
  *   tracepoint      reports. guard_listener (Linux 6.3 and later) knows the object; guard_syscall
  *                   knows only the caller's text, and neither io_uring nor 32-bit callers pass it
  */
 #include <linux/ptrace.h>
-#include "identity.h"
+#include "receive.h"
 #include <bpf/bpf_tracing.h>
 
 char sw_license[] SEC("license") = "GPL";
@@ -29,6 +30,22 @@ int BPF_PROG(guard_lsm, struct sock *sock, struct sock *other, struct sock *news
 	if (ret)
 		return ret;
 	return sw_guard_connect(ctx, sock, other, newsk, SW_SOURCE_LSM);
+}
+
+SEC("fmod_ret/security_file_receive")
+int BPF_PROG(receive_fmod_ret, struct file *file, int ret)
+{
+	if (ret)
+		return ret;
+	return sw_guard_receive(ctx, file);
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(receive_lsm, struct file *file, int ret)
+{
+	if (ret)
+		return ret;
+	return sw_guard_receive(ctx, file);
 }
 
 SEC("kprobe/security_unix_stream_connect")

@@ -16,10 +16,11 @@
 #ifndef SW_WORLD_H
 #define SW_WORLD_H
 
-#define SW_AF_UNIX    1	 /* include/linux/socket.h */
-#define SW_TCP_LISTEN 10 /* include/net/tcp_states.h; unix sockets use the same numbers */
-#define SW_SIGKILL    9	 /* include/uapi/asm-generic/signal.h */
-#define SW_EPERM      1	 /* include/uapi/asm-generic/errno-base.h */
+#define SW_AF_UNIX	1	   /* include/linux/socket.h */
+#define SW_TCP_LISTEN	10	   /* include/net/tcp_states.h; unix sockets use the same numbers */
+#define SW_SIGKILL	9	   /* include/uapi/asm-generic/signal.h */
+#define SW_SOCKFS_MAGIC 0x534F434B /* include/uapi/linux/magic.h */
+#define SW_EPERM	1	   /* include/uapi/asm-generic/errno-base.h */
 
 #ifdef SW_BCC
 #include "bcc/world.h"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _IDENTITY: Final = ("identity_graft", "identity_free")
 
 PROGRAMS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    "fmod_ret": (("guard_fmod_ret", *_IDENTITY),),
-    "lsm": (("guard_lsm", *_IDENTITY),),
-    "kprobe": (("guard_kprobe",),),
+    "fmod_ret": (("guard_fmod_ret", "receive_fmod_ret", *_IDENTITY),),
+    "lsm": (("guard_lsm", "receive_lsm", *_IDENTITY),),
+    "kprobe": (("guard_kprobe", *_IDENTITY), ("guard_kprobe",)),  # the second where no trampoline can be had
     "tracepoint": (("guard_listener",), ("guard_syscall",)),
 }
 """Rung to program sets, best first. A rung without a row has no program in this build."""
