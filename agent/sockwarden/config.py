@@ -68,6 +68,21 @@ class GuardMode(enum.Enum):
     NONE = "none"
 
 
+class RequiredRung(enum.Enum):
+    """The weakest rung with which the agent starts."""
+
+    FMOD_RET = "fmod_ret"
+    LSM = "lsm"
+    KPROBE = "kprobe"
+    BCC = "bcc"
+    TRACEPOINT = "tracepoint"
+    NONE = "none"
+
+
+_STRENGTH: Final = {"fmod_ret": 3, "lsm": 3, "kprobe": 2, "bcc": 2, "tracepoint": 1, "none": 0}
+"""What a rung does about a connection that must not be; a test holds it against ``kernel.ladder``."""
+
+
 class Action(enum.Enum):
     """What happens to a container process that goes around the gateway."""
 
@@ -102,9 +117,17 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
-    """``[guard]``: the kernel side."""
+    """``[guard]``: the kernel side. Without a rung as strong as ``required`` the agent does not start."""
 
     mode: GuardMode = GuardMode.AUTO
+    required: RequiredRung = RequiredRung.NONE
+
+    @property
+    def contradiction(self) -> str:
+        """Why no kernel can meet both keys, as a clause; "" where one may."""
+        if self.mode is GuardMode.AUTO or _STRENGTH[self.mode.value] >= _STRENGTH[self.required.value]:
+            return ""
+        return f'guard.mode = "{self.mode.value}" is weaker than guard.required = "{self.required.value}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +308,13 @@ class _Reading:
 
     def guard(self, fields: Fields) -> GuardConfig:
         mode = fields.choice("mode", GuardMode.AUTO)
+        required = fields.choice("required", RequiredRung.NONE)
+        found = GuardConfig(mode, required)
+        if found.contradiction:
+            remedy = 'set guard.mode = "auto", or a lower guard.required'
+            self._faults.add(fields.value_place("required"), found.contradiction, remedy)
         fields.finish()
-        return GuardConfig(mode)
+        return found
 
     def policy(self, fields: Fields) -> PolicyConfig:
         default = PolicyConfig()

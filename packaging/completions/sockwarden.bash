@@ -7,7 +7,7 @@ _sockwarden() {
 	done
 	case $command in
 	'') words='run check explain status reload demo --version --color --help' ;;
-	run) words='--config --guard --help' ;;
+	run) words='--config --guard --guard-required --help' ;;
 	check) words='--json --help' ;;
 	explain) words='--policy --as --enforce-host --body --json --help' ;;
 	status) words='--config --json --help' ;;

@@ -20,8 +20,9 @@ from sockwarden.errors import KernelError
 from sockwarden.kernel import cgrouptree, holders, loader, process, rungs
 from sockwarden.kernel.events import GuardEvent, LossEvent, Sighting, Taken
 from sockwarden.kernel.guard import Guard, GuardSettings
+from sockwarden.kernel.ladder import lacking, rung_named
 from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
-from sockwarden.kernel.probes import missing, survey
+from sockwarden.kernel.probes import survey
 from sockwarden.kernel.sockets import identify
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def require(feature: str, reason: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _machine() -> None:
-    lacking = missing(survey())
-    if lacking is not None:
-        require("bpf", lacking.reason)
+    missing = lacking(rung_named("tracepoint"), survey())
+    if missing is not None:
+        require("bpf", missing.reason)
     if cgrouptree.mount_point() is None:
         require("cgroup2", "no cgroup v2 tree is mounted")
 

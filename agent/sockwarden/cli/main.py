@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sockwarden import __version__
 from sockwarden.cli import check, demo, explain, reload, run, status
 from sockwarden.cli.screen import Screen
-from sockwarden.config import DEFAULT_FILE
+from sockwarden.config import DEFAULT_FILE, GuardMode, RequiredRung
 from sockwarden.errors import DocumentError, ExitCode, SockwardenError
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("run", help="guard the socket until stopped (the daemon)")
     _config_option(command)
+    command.add_argument("--guard", choices=[mode.value for mode in GuardMode], help="in place of guard.mode")
     command.add_argument(
-        "--guard", metavar="RUNG", help="auto, fmod_ret, lsm, kprobe, bcc, tracepoint or none, in place of guard.mode"
+        "--guard-required", choices=[rung.value for rung in RequiredRung], help="in place of guard.required"
     )
     command.set_defaults(main=run.main)
 

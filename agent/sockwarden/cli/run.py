@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sockwarden.config import GuardConfig, GuardMode
+from sockwarden.config import GuardMode, RequiredRung
 from sockwarden.errors import ExitCode, PermissionNeededError, SockwardenError
 from sockwarden.service.sources import read_config
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from sockwarden.cli.screen import Screen
+    from sockwarden.config import GuardConfig
 
 
 def main(arguments: argparse.Namespace, screen: Screen) -> int:  # noqa: ARG001  # one signature for all commands
@@ -26,14 +27,20 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:  # noqa: ARG001 
     if os.geteuid() != 0:
         raise PermissionNeededError("the agent must run as root: it moves the engine's socket and looks into /proc")
     config = read_config(arguments.config)
-    if arguments.guard is not None:
-        try:
-            config = dataclasses.replace(config, guard=GuardConfig(GuardMode(arguments.guard)))
-        except ValueError as error:
-            rungs = ", ".join(mode.value for mode in GuardMode)
-            raise SockwardenError(f"{arguments.guard!r} is no guard rung", remedy=f"use one of {rungs}") from error
+    config = dataclasses.replace(config, guard=_overridden(config.guard, arguments.guard, arguments.guard_required))
     run_agent(config, _ready)
     return ExitCode.OK
+
+
+def _overridden(guard: GuardConfig, mode: str | None, required: str | None) -> GuardConfig:
+    """Return ``[guard]`` with what the command line says in its place."""
+    if mode is not None:
+        guard = dataclasses.replace(guard, mode=GuardMode(mode))
+    if required is not None:
+        guard = dataclasses.replace(guard, required=RequiredRung(required))
+    if guard.contradiction:
+        raise SockwardenError(guard.contradiction, remedy="use --guard auto, or a lower --guard-required")
+    return guard
 
 
 def _ready(status: dict[str, Any]) -> None:

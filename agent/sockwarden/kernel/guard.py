@@ -40,12 +40,16 @@ RING_BYTES: Final = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """``mode`` is one of ``ladder.MODES``; ``watcher`` pins the tracepoint rung to one of ``rungs.WATCHERS``."""
+    """``mode`` is one of ``ladder.MODES``; ``watcher`` pins the tracepoint rung to one of ``rungs.WATCHERS``.
+
+    ``required`` names a rung; nothing that is weaker is put in force.
+    """
 
     mode: str = ladder.AUTO
     action: abi.Action = abi.Action.BLOCK
     ring_bytes: int = RING_BYTES
     watcher: str = ""
+    required: str = ladder.NONE
 
 
 class Guard:
@@ -89,15 +93,12 @@ class Guard:
         Blocks for some tenths of a second: the canary is a process.
 
         Raises:
-            KernelError: the mode names a rung that cannot be had.
+            KernelError: the mode names a rung that cannot be had, or none as strong as required can.
         """
         self._loop = loop
         answers = probes.survey()
 
         def attempt(rung: ladder.Rung) -> str:
-            lacking = probes.missing(answers)
-            if lacking is not None:
-                raise KernelError(lacking.reason, remedy=lacking.remedy)
             self._force = rungs.attempt(rung, rungs.Setup(self._settings.ring_bytes, self._settings.watcher))
             try:
                 self._life = LifeFeed(loop, self._settings.ring_bytes, self.tracker, self._lived)
@@ -107,7 +108,7 @@ class Guard:
             seen = "".join(f" {text}" for program, text in rungs.WATCHERS.items() if program in self._force.programs)
             return f"{rung.effect}{seen}; proved by the canary"
 
-        self._report = ladder.choose(self._settings.mode, attempt)
+        self._report = ladder.choose(self._settings.mode, answers, attempt, self._settings.required)
         if self._force is not None:
             loop.add_reader(self._force.ring.fileno(), self._read_connects)
         self._sweeper = Sweeper(loop, self._sweep_targets, self._dealer.held)

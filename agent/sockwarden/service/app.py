@@ -99,7 +99,11 @@ class Agent:
         self.digests = Resolver(self.registry)
         self.holdings = Holdings(self.digests)
         self.sentry = Sentry(self.resolver, self.processes, self.metrics, self.audit)
-        settings = GuardSettings(config.guard.mode.value, abi.Action.AUDIT)  # until a policy is in force
+        settings = GuardSettings(
+            config.guard.mode.value,
+            abi.Action.AUDIT,  # until a policy is in force
+            required=config.guard.required.value,
+        )
         self.guard = Guard(settings, self.sentry.may_touch, self.sentry.saw)
         self.recorder = DecisionRecorder(self.metrics, self.audit)
         self.paths = HostPaths()

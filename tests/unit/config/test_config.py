@@ -17,6 +17,7 @@ from sockwarden.config import (
     MetricsConfig,
     PolicyConfig,
     RegistryConfig,
+    RequiredRung,
     Takeover,
     default_run_dir,
     parse_config,
@@ -39,6 +40,7 @@ listen = "unix:///srv/docker.sock"
 takeover = "none"
 [guard]
 mode = "tracepoint"
+required = "tracepoint"
 [policy]
 file = "/srv/policy.json"
 mode = "audit"
@@ -78,7 +80,7 @@ def test_every_key_is_read():
     assert config(FULL) == Config(
         engine=EngineConfig("/srv/engine.sock"),
         gateway=GatewayConfig("/srv/docker.sock", Takeover.NONE),
-        guard=GuardConfig(GuardMode.TRACEPOINT),
+        guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT),
         policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL),
         metrics=MetricsConfig(ListenAddress("::1", 0)),
         audit=AuditConfig("/srv/audit.log"),
@@ -184,6 +186,12 @@ def test_metrics_can_be_switched_off(text):
         ("audit.file = ''", 1, 14, 'audit.file must be an absolute path, not ""'),
         ("policy.mode = 'enforced'", 1, 15, 'unknown value of policy.mode: "enforced"'),
         ("guard.mode = 'fentry'", 1, 14, 'unknown value of guard.mode: "fentry"'),
+        ("guard.required = 'auto'", 1, 18, 'unknown value of guard.required: "auto"'),
+        (
+            "[guard]\nmode = 'kprobe'\nrequired = 'lsm'",
+            *(3, 12),
+            'guard.mode = "kprobe" is weaker than guard.required = "lsm"',
+        ),
         ("metrics.listen = ':9717'", 1, 18, '":9717" is not an address: the host is missing'),
         ("metrics.listen = 9717", 1, 18, "metrics.listen must be a string, not a number"),
         ("registry.plain_http = 'a'", 1, 23, 'registry.plain_http must be a list of strings, not a string "a"'),

@@ -2,8 +2,29 @@ from __future__ import annotations
 
 import pytest
 
+from sockwarden.config import GuardConfig, GuardMode, RequiredRung
 from sockwarden.errors import KernelError
-from sockwarden.kernel.ladder import MODES, NOT_AUTOMATIC, RUNGS, GuardReport, Row, Rung, choose
+from sockwarden.kernel.ladder import (
+    BCC_NOT_NEEDED,
+    MODES,
+    NEEDS,
+    RUNGS,
+    GuardReport,
+    Row,
+    Rung,
+    State,
+    choose,
+    ordered,
+    rung_named,
+)
+from sockwarden.kernel.probes import Answer
+
+GOOD = ("btf", "libbpf", "capabilities", "lockdown", "lsm", "kprobes", "preempt", "reentry")
+
+
+def answers(*missing: str) -> tuple[Answer, ...]:
+    """A machine that has everything but these."""
+    return tuple(Answer(name, name not in missing, f"reason of {name}", f"remedy of {name}") for name in GOOD)
 
 
 def only(*names: str):
@@ -17,53 +38,155 @@ def only(*names: str):
     return attempt
 
 
+def never(rung: Rung) -> str:
+    raise AssertionError(f"{rung.name} must not be tried")
+
+
 def row(report: GuardReport, name: str) -> Row:
     return next(row for row in report.rows if row.name == name)
 
 
-def test_auto_takes_the_best_rung_that_is_proved_and_holds() -> None:
-    assert choose("auto", only("kprobe", "tracepoint")).rung.name == "tracepoint"
-
-
-def test_a_rung_that_is_not_proved_yet_says_how_to_ask_for_it() -> None:
-    found = row(choose("auto", only("lsm")), "lsm")
-    assert found == Row("lsm", False, NOT_AUTOMATIC, 'set guard.mode = "lsm"')
+@pytest.mark.parametrize(
+    ("had", "chosen"),
+    [
+        (("fmod_ret", "lsm", "kprobe", "tracepoint"), "fmod_ret"),
+        (("lsm", "kprobe", "tracepoint"), "lsm"),
+        (("kprobe", "tracepoint"), "kprobe"),
+        (("bcc", "tracepoint"), "tracepoint"),
+        ((), "none"),
+    ],
+)
+def test_auto_takes_the_best_rung_that_is_proved(had: tuple[str, ...], chosen: str) -> None:
+    assert choose("auto", answers(), only(*had)).rung.name == chosen
 
 
 def test_a_failed_rung_keeps_its_reason_and_remedy() -> None:
-    assert row(choose("auto", only()), "tracepoint") == Row("tracepoint", False, "no tracepoint", "upgrade")
+    assert row(choose("auto", answers(), only()), "lsm") == Row("lsm", State.REFUSED, "no lsm", "upgrade")
 
 
-def test_a_rung_below_the_chosen_one_is_not_tried() -> None:
-    assert row(choose("auto", only("tracepoint")), "none").reason == "not needed: tracepoint is in force"
+def test_a_rung_below_the_chosen_one_is_not_needed() -> None:
+    found = row(choose("auto", answers(), only("fmod_ret")), "none")
+    assert (found.state, found.reason) == (State.NOT_NEEDED, "fmod_ret is in force")
+
+
+def test_bcc_is_not_needed_where_there_is_btf() -> None:
+    found = row(choose("auto", answers(), only("bcc", "tracepoint")), "bcc")
+    assert (found.state, found.reason) == (State.NOT_NEEDED, BCC_NOT_NEEDED)
+
+
+def test_bcc_is_taken_where_there_is_no_btf() -> None:
+    assert choose("auto", answers("btf"), only("bcc")).rung.name == "bcc"
+
+
+def test_bcc_that_is_asked_for_by_name_is_tried_even_with_btf() -> None:
+    assert choose("bcc", answers(), only("bcc")).rung.name == "bcc"
+
+
+@pytest.mark.parametrize(("name", "need"), [(name, need) for name, needs in NEEDS.items() for need in needs])
+def test_a_rung_that_lacks_what_it_needs_is_refused_without_a_try(name: str, need: str) -> None:
+    with pytest.raises(KernelError, match=f"guard rung {name} cannot be had: reason of {need}") as caught:
+        choose(name, answers(need), never)
+    assert caught.value.remedy == f"remedy of {need}"
 
 
 def test_auto_falls_to_none_when_nothing_holds() -> None:
-    assert choose("auto", only()).rung == RUNGS[-1]
+    assert choose("auto", answers(), only()).rung == RUNGS[-1]
 
 
 def test_an_explicit_rung_is_the_only_one_tried() -> None:
-    report = choose("tracepoint", only("fmod_ret", "tracepoint"))
-    assert [row.name for row in report.rows if row.in_force] == ["tracepoint"]
+    report = choose("tracepoint", answers(), only("fmod_ret", "tracepoint"))
+    assert [row.state for row in report.rows] == [State.NOT_TRIED] * 4 + [State.IN_FORCE, State.NOT_NEEDED]
 
 
 def test_an_explicit_rung_that_cannot_be_had_is_refused_with_the_kernels_reason() -> None:
     with pytest.raises(KernelError, match="guard rung lsm cannot be had: no lsm") as caught:
-        choose("lsm", only("fmod_ret"))
-    assert (caught.value.errno, caught.value.remedy) == (22, "upgrade")
+        choose("lsm", answers(), only("fmod_ret"))
+    assert caught.value.remedy == "upgrade"
 
 
 def test_none_is_never_attempted() -> None:
-    assert choose("none", only()).rung.name == "none"
+    assert choose("none", answers(), never).rung.name == "none"
 
 
 def test_an_unknown_mode_is_refused_with_the_modes_there_are() -> None:
     with pytest.raises(KernelError) as caught:
-        choose("ebpf", only())
+        choose("ebpf", answers(), never)
     assert all(mode in caught.value.remedy for mode in MODES)
 
 
+def test_an_unknown_requirement_is_refused_with_the_rungs_there_are() -> None:
+    with pytest.raises(KernelError) as caught:
+        choose("auto", answers(), never, "ebpf")
+    assert all(rung.name in caught.value.remedy for rung in RUNGS)
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_every_report_has_one_row_per_rung_in_order(mode: str) -> None:
-    report = choose(mode, only(*MODES))
+def test_every_report_has_one_row_per_rung(mode: str) -> None:
+    report = choose(mode, answers(), only(*MODES))
     assert [row.name for row in report.rows] == [rung.name for rung in RUNGS]
+
+
+@pytest.mark.parametrize(
+    ("missing", "first"),
+    [
+        ((), "fmod_ret"),
+        (("preempt",), "lsm"),
+        (("preempt", "lsm"), "fmod_ret"),
+        (("preempt", "reentry"), "fmod_ret"),
+        (("lsm",), "fmod_ret"),
+    ],
+)
+def test_lsm_comes_first_only_where_tracing_programs_can_be_skipped_and_it_cannot(
+    missing: tuple[str, ...], first: str
+) -> None:
+    order = ordered(answers(*missing))
+    assert order[0].name == first
+    assert set(order) == set(RUNGS)
+
+
+def test_where_lsm_comes_first_and_fails_fmod_ret_is_still_tried() -> None:
+    assert choose("auto", answers("preempt"), only("fmod_ret")).rung.name == "fmod_ret"
+
+
+@pytest.mark.parametrize(("required", "had"), [("fmod_ret", "lsm"), ("lsm", "fmod_ret"), ("kprobe", "lsm")])
+def test_a_requirement_is_met_by_a_rung_as_strong_or_stronger(required: str, had: str) -> None:
+    assert choose("auto", answers(), only(had), required).rung.name == had
+
+
+def test_an_unmet_requirement_names_what_every_better_rung_lacked() -> None:
+    with pytest.raises(KernelError) as caught:
+        choose("auto", answers("lockdown"), only("kprobe"), "lsm")
+    assert str(caught.value) == (
+        "guard.required is lsm, and no rung as strong can be had: fmod_ret: reason of lockdown; lsm: reason of lockdown"
+    )
+    assert caught.value.remedy == "remedy of lockdown"
+
+
+def test_what_is_weaker_than_required_is_not_tried() -> None:
+    tried: list[str] = []
+
+    def attempt(rung: Rung) -> str:
+        tried.append(rung.name)
+        raise KernelError("no")
+
+    with pytest.raises(KernelError) as caught:
+        choose("auto", answers(), attempt, "lsm")
+    assert tried == ["fmod_ret", "lsm"]
+    assert caught.value.remedy
+
+
+def test_a_mode_below_the_requirement_is_refused() -> None:
+    with pytest.raises(KernelError, match="the rung that is asked for, tracepoint, is weaker"):
+        choose("tracepoint", answers(), never, "kprobe")
+
+
+@pytest.mark.parametrize("required", RequiredRung)
+@pytest.mark.parametrize("mode", [mode for mode in GuardMode if mode is not GuardMode.AUTO])
+def test_the_configuration_knows_which_rung_is_weaker(mode: GuardMode, required: RequiredRung) -> None:
+    weaker = rung_named(mode.value).strength < rung_named(required.value).strength
+    assert bool(GuardConfig(mode, required).contradiction) is weaker
+
+
+def test_the_configuration_has_every_mode_and_rung() -> None:
+    assert {mode.value for mode in GuardMode} == set(MODES)
+    assert {rung.value for rung in RequiredRung} == {rung.name for rung in RUNGS}
