@@ -43,13 +43,20 @@ def walk(top: Path) -> Iterator[tuple[int, str]]:
             continue
 
 
+def own_path() -> str | None:
+    """Return this process's path in the v2 tree, None if it has none."""
+    try:
+        lines = (process.PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line[3:] for line in lines if line.startswith("0::")), None)
+
+
 def own_id(top: Path | None) -> int:
     """Return the id of this process's cgroup; 0 if there is no v2 tree."""
     if top is None:
         return 0
     try:
-        lines = (process.PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
-        path = next((line[3:] for line in lines if line.startswith("0::")), "/")
-        return (top / path.lstrip("/")).stat().st_ino
+        return (top / (own_path() or "/").lstrip("/")).stat().st_ino
     except OSError:
         return 0
