@@ -77,11 +77,11 @@ class Flight:
         """Whether SIGKILL ended the helper."""
         return self.status == -signal.SIGKILL
 
-    def held(self, expected: Expected, *, seen: bool) -> bool:
-        """Whether the rung did what it must; ``seen``: a record of this helper's connect() came."""
+    def held(self, expected: Expected, *, met: bool) -> bool:
+        """Whether the rung did what it must; ``met``: it says itself that it met this helper."""
         if expected is Expected.SEEN:
-            return seen and self.status == _CONNECTED
-        return self.blocked if expected is Expected.BLOCKED else self.killed
+            return met and self.status == _CONNECTED
+        return met and (self.blocked if expected is Expected.BLOCKED else self.killed)
 
 
 def listen(path: Path) -> socket.socket:

@@ -63,6 +63,27 @@ class LifeFeed:
             tracker.seed(cgrouptree.walk(top))
         loop.add_reader(self._ring.fileno(), self._read)
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs that feed it."""
+        return TRACK_PROGRAMS
+
+    def map_fd(self, name: str) -> int:
+        """Return the descriptor of a map, which stays the feed's own.
+
+        Raises:
+            KernelError: it has no such map.
+        """
+        return self._object.map_fd(name)
+
+    def program_fd(self, name: str) -> int:
+        """Return the descriptor of one of ``programs``, which stays the feed's own.
+
+        Raises:
+            KernelError: it cannot be had.
+        """
+        return self._object.program_fd(name)
+
     def stats(self) -> dict[str, int]:
         """Return the kernel's counters by their names."""
         fd = self._object.map_fd("sw_track_stats")

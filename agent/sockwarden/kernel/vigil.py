@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.abi import SocketClass
+from sockwarden.abi import GuardStat, SocketClass
 from sockwarden.errors import KernelError
 from sockwarden.kernel.canary import HELPER_SECONDS, Expected, Flight, Helper, drain, listen
 from sockwarden.kernel.sockets import SocketIdentity, identify
@@ -28,6 +28,9 @@ SOCKET_NAME: Final = "canary.sock"
 
 GRACE_SECONDS: Final = 1.0
 """How long a record may wait in the ring behind others, where seeing it is the proof."""
+
+
+_WATCHED: Final = (GuardStat.CANARY, GuardStat.DROPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +52,24 @@ class Vigil:
         loop: asyncio.AbstractEventLoop,
         folder: Path,
         expected: Expected,
-        dropped: Callable[[], int],
+        stat: Callable[[GuardStat], int],
         tell: Callable[[Findings], None],
     ) -> None:
-        """Make the socket. ``dropped`` counts records that were lost: one of them may have been the canary's.
+        """Make the socket. ``stat`` returns a counter of the kernel.
 
         Raises:
             KernelError: the socket cannot be made.
         """
         self._loop = loop
         self._expected = expected
-        self._dropped = dropped
+        self._stat = stat
         self._tell = tell
         self._path = folder / SOCKET_NAME
         self._listener = listen(self._path)
         self.identity: Final[SocketIdentity] = identify(self._path)
         self._helper: Helper | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._dropped_before = 0
+        self._before: dict[GuardStat, int] = {}
         self._seen: set[int] = set()
         # Whoever keeps a vigil has just proved the rung by the same helper.
         self.findings = Findings(held=True, held_at=time.monotonic())
@@ -85,7 +88,7 @@ class Vigil:
             return
         drain(self._listener)
         self._seen.clear()
-        self._dropped_before = self._dropped()
+        self._before = {which: self._stat(which) for which in _WATCHED}
         try:
             self._check_socket()
             self._helper = Helper(self._path)
@@ -126,17 +129,23 @@ class Vigil:
             self._conclude(flight)
 
     def _conclude(self, flight: Flight) -> None:
-        seen = flight.pid in self._seen
         self._end_flight()
         before = self.findings
-        if flight.held(self._expected, seen=seen):
+        if flight.held(self._expected, met=self._was_met(flight)):
             self.findings = Findings(True, time.monotonic(), before.flights + 1, before.failures)
-        elif self._expected is Expected.SEEN and self._dropped() > self._dropped_before:
+        elif self._expected is Expected.SEEN and self._grew(GuardStat.DROPPED):
             self._not_flown(KernelError("the canary's record may be among those that were lost", remedy=""))
             return
         else:
             self.findings = Findings(False, before.held_at, before.flights + 1, before.failures + 1)
         self._tell(self.findings)
+
+    def _was_met(self, flight: Flight) -> bool:
+        """Whether this rung had to do with it: somebody else may refuse a connect() too."""
+        return flight.pid in self._seen or (self._expected is not Expected.SEEN and self._grew(GuardStat.CANARY))
+
+    def _grew(self, which: GuardStat) -> bool:
+        return self._stat(which) > self._before[which]
 
     def _not_flown(self, error: KernelError) -> None:
         before = self.findings
