@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Final
 from tests.vm import archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 TREE: Final = Path(__file__).resolve().parents[2]
 BOOT_INIT: Final = TREE / "tests" / "vm" / "boot" / "init"
-CLIENT_SOURCE: Final = TREE / "tests" / "vm" / "guest" / "client.c"
+GUEST: Final = TREE / "tests" / "vm" / "guest"
 
 ROOT_PACKAGES: Final = (
     *("libbpf1", "mount", "procps", "python3"),
@@ -138,20 +138,23 @@ def root_file_system(name: str, say: Callable[[str], None]) -> Path:
     return _kept(f"root-{name}", recipe, build) / "root.ext4"
 
 
-def client(folder: Path) -> Path:
-    """Compile the client for roads that Python has no call for; static, so that any root runs it."""
-    made = folder / "client"
+def programs(folder: Path) -> tuple[Path, ...]:
+    """Compile what the tests need besides Python; static, so that any root file system runs it."""
     compiler = shutil.which("cc") or "clang"
-    subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-static", "-o", made, CLIENT_SOURCE], check=True)
+    made = tuple(folder / source.stem for source in sorted(GUEST.glob("*.c")))
+    for program in made:
+        source = GUEST / f"{program.name}.c"
+        subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-static", "-o", program, source], check=True)
     return made
 
 
-def write_payload(target: Path, client_program: Path, expectations: Mapping[str, object]) -> None:
+def write_payload(target: Path, made: Iterable[Path], expectations: Mapping[str, object]) -> None:
     """Write the second disk: a plain tar with the agent, the guest's tests and what they should find."""
     with tarfile.open(target, "w") as tar, tempfile.TemporaryDirectory(prefix="sockwarden-vm-") as folder:
         tar.add(TREE / "agent" / "sockwarden", "agent/sockwarden", filter=_without_caches)
-        tar.add(TREE / "tests" / "vm" / "guest", "tests/vm/guest", filter=_without_caches)
-        tar.add(client_program, "client")
+        tar.add(GUEST, "tests/vm/guest", filter=_without_caches)
+        for program in made:
+            tar.add(program, program.name)
         told = Path(folder) / "expectations.json"
         told.write_text(json.dumps(expectations), "utf-8")
         tar.add(told, "expectations.json")

@@ -23,7 +23,8 @@ class Row:
     """One machine. ``boot`` is added to the kernel's command line; ``rungs`` says what each must do.
 
     ``auto`` is the rung that the ladder chooses by itself. ``engine`` names the rung for an act with a real
-    engine, the whole agent and real containers instead. ``root`` is one of ``images.ROOTS``.
+    engine, the whole agent and real containers instead, and ``systemd`` the one that ``auto`` must take in a whole
+    system. ``bench`` names rungs to measure instead of all tests. ``root`` is one of ``images.ROOTS``.
     """
 
     name: str
@@ -32,6 +33,9 @@ class Row:
     rungs: Mapping[str, str]
     auto: str = "tracepoint"
     engine: str = ""
+    systemd: str = ""
+    bench: tuple[str, ...] = ()
+    processors: int = 1
     root: str = "plain"
 
 
@@ -66,3 +70,10 @@ ROWS: Final = (
     Row("bookworm-engine", "bookworm", "", {}, engine="fmod_ret", root="engine"),
     Row("trixie-engine", "trixie", "", {}, engine="lsm", root="engine"),
 )
+    Row("bookworm-systemd", "bookworm", "userland=systemd", {}, systemd="fmod_ret", root="engine"),
+
+BENCH_ROWS: Final = (
+    Row("bench-bookworm", "bookworm", "", {}, bench=("fmod_ret", "lsm")),
+    Row("bench-trixie", "trixie", "", {}, bench=("fmod_ret", "lsm")),
+)
+"""Not tests: ``make bench-vm`` boots them one after another."""

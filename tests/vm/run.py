@@ -62,25 +62,29 @@ def build(rows: Sequence[Row], jobs: int) -> None:
                 raise archive.ArchiveError(f"{error.cmd[0]} failed: {str(error.stderr or '').strip()}") from error
 
 
-def run(row: Row, client: Path, folder: Path) -> machine.Ending:
+def run(
+    row: Row, programs: Sequence[Path], folder: Path, accelerator: machine.Accelerator = machine.EMULATION
+) -> machine.Ending:
     """Boot one row and play its cases."""
     kernel = images.kernel(row.suite, say)
     root = images.root_file_system(row.root, say)
     payload = folder / f"{row.name}.tar"
-    images.write_payload(payload, client, {"rungs": row.rungs, "auto": row.auto, "engine": row.engine})
+    acts = {"engine": row.engine, "systemd": row.systemd, "bench": row.bench}
+    images.write_payload(payload, programs, {"rungs": row.rungs, "auto": row.auto, **acts})
     LOGS.mkdir(parents=True, exist_ok=True)
-    return machine.boot(kernel, root, payload, row.boot, LOGS / f"{row.name}.log")
+    log = LOGS / f"{row.name}.log"
+    return machine.boot(kernel, root, payload, row.boot, log, accelerator=accelerator, processors=row.processors)
 
 
 def run_all(rows: Sequence[Row], jobs: int, folder: Path) -> dict[str, machine.Ending]:
     """Boot the rows, ``jobs`` at a time; each row's result is said as it ends."""
-    client = images.client(folder)
+    programs = images.programs(folder)
     latest_start = time.monotonic() + BUDGET_MINUTES * 60
 
     def one(row: Row) -> machine.Ending:
         if time.monotonic() > latest_start:
             return machine.Ending(0.0, (), {}, f"not begun: the rows before it took {BUDGET_MINUTES:.0f} minutes")
-        return run(row, client, folder)
+        return run(row, programs, folder)
 
     endings: dict[str, machine.Ending] = {}
     with ThreadPoolExecutor(jobs) as pool:

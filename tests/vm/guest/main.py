@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vm.guest import cases, engine
+from tests.vm.guest import bench, cases, compiled, engine, systemd
 from tests.vm.guest.report import Report
 
 
@@ -15,7 +15,13 @@ def main(expectations: Path) -> int:
     report = Report()
     report.tell("active LSMs", Path("/sys/kernel/security/lsm").read_text("ascii"))
     wanted = json.loads(expectations.read_text("utf-8"))
-    if wanted["engine"]:
+    if wanted["bench"]:
+        for rung in wanted["bench"]:
+            bench.cost(report, rung)
+    elif wanted["systemd"]:
+        with report.case("systemd: comes up"):
+            systemd.the_whole_system_is_walled(report, wanted["systemd"])
+    elif wanted["engine"]:
         with report.case("engine: comes up"):
             engine.containers_are_walled_off(report, wanted["engine"])
     else:
