@@ -32,6 +32,8 @@ class DecisionRecorder:
     def opened(self, client: Client) -> None:
         """A connection's client is known."""
         self._metrics.count_connection(kind_of(client))
+        if client.peer is not None:
+            self._metrics.count_identity(client.peer.source)
 
     def decided(self, exchange: Exchange, client: Client, verdict: Verdict) -> None:
         """A request was judged."""

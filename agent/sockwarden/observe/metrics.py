@@ -21,7 +21,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from sockwarden.model import Client, ContainerClient, HostClient, Rule
+from sockwarden.model import Client, ContainerClient, HostClient, IdentitySource, Rule
+from sockwarden.observe.guardmetrics import GuardMetrics, families
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -64,10 +65,19 @@ class Metrics(Collector):
     """All numbers of one agent; also the collector that exports them.
 
     ``commands`` and ``guard_kinds`` are all label values that may ever occur; anything else counts as "other".
+    ``guard`` holds what the kernel's side tells of itself.
     """
 
-    def __init__(self, version: str, commands: Iterable[str], guard_kinds: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        version: str,
+        commands: Iterable[str],
+        guard_kinds: Iterable[str] = (),
+        guard: GuardMetrics | None = None,
+    ) -> None:
         self._version: Final = version
+        self.guard: Final = guard or GuardMetrics(families((), (), ()))
+        self._identities: Final = dict.fromkeys(IdentitySource, 0)
         self._connections: Final = dict.fromkeys(ClientKind, 0)
         self._requests: Final = {decision: dict.fromkeys((*commands, OTHER), 0) for decision in Decision}
         self._denials: Final = dict.fromkeys(Rule, 0)
@@ -86,6 +96,10 @@ class Metrics(Collector):
     def count_connection(self, kind: ClientKind) -> None:
         """Count an accepted connection whose peer has been placed."""
         self._connections[kind] += 1
+
+    def count_identity(self, source: IdentitySource) -> None:
+        """Count a peer by how it was identified."""
+        self._identities[source] += 1
 
     def count_request(self, command: str, decision: Decision, seconds: float) -> None:
         """Count a decided request. ``seconds`` is what the decision took."""
@@ -129,6 +143,12 @@ class Metrics(Collector):
         for kind, count in self._connections.items():
             connections.add_metric([kind.value], count)
         yield connections
+        identities = CounterMetricFamily(
+            "sockwarden_identities", "Peers by how they were identified.", labels=["source"]
+        )
+        for source, count in self._identities.items():
+            identities.add_metric([source.value], count)
+        yield identities
         requests = CounterMetricFamily(
             "sockwarden_requests", "Decided requests by docker command.", labels=["command", "decision"]
         )
@@ -156,6 +176,7 @@ class Metrics(Collector):
         yield events
         yield _counter("guard_lost_events", "Events that the ring buffer had no room for.", self.guard_lost_events)
         yield _counter("kills", "Processes that were killed.", self.kills)
+        yield from self.guard.collect()
 
 
 def registry_of(metrics: Metrics) -> CollectorRegistry:

@@ -46,6 +46,7 @@ def value(metrics: Metrics, name: str, labels: Mapping[str, str] | None = None) 
 
 def test_the_names_are_those_that_the_documentation_promises(metrics):
     names = {name for name, _ in scrape(metrics)}
+    guard = {name for name in names if name.startswith("sockwarden_guard_") and "_events_" not in name}
     assert {
         "sockwarden_connections_total",
         "sockwarden_requests_total",
@@ -63,7 +64,8 @@ def test_the_names_are_those_that_the_documentation_promises(metrics):
         "sockwarden_open_connections",
         "sockwarden_audit_lost_total",
         "sockwarden_engine_up",
-    } == names
+        "sockwarden_identities_total",
+    } == names - guard
 
 
 def test_all_label_sets_exist_before_anything_happens(metrics):
@@ -88,6 +90,11 @@ def test_nothing_that_is_counted_adds_a_label_set(metrics):
 def test_connections_are_counted_by_client(metrics):
     metrics.count_connection(ClientKind.CONTAINER)
     assert value(metrics, "sockwarden_connections_total", {"client": "container"}) == 1
+
+
+def test_peers_are_counted_by_how_they_were_identified(metrics):
+    metrics.count_identity(IdentitySource.CRED)
+    assert value(metrics, "sockwarden_identities_total", {"source": "peercred"}) == 1
 
 
 def test_requests_are_counted_by_command_and_decision(metrics):
