@@ -11,13 +11,14 @@ empty :=
 space := $(empty) $(empty)
 PURE_INCLUDE := $(subst $(space),$(comma),$(foreach path,$(PURE_PATHS),$(if $(filter %.py,$(path)),$(path),$(path)/*)))
 BPF_SOURCES = $(shell find bpf tests/vm -name '*.c' -o -name '*.h')
-SHELL_SOURCES = packaging/dev/setup.sh packaging/dev/setup-vm.sh tests/vm/boot/init tests/vm/guest/init .ci/run
+SHELL_SOURCES = packaging/dev/setup.sh packaging/dev/setup-vm.sh tests/vm/boot/init tests/vm/guest/init \
+	tests/vm/guest/systemd-init .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format unit integration vm bpf docs bench clean
+.PHONY: help setup demo test lint format unit integration vm bench-vm bpf docs bench clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## system packages, .venv, BPF objects; quick when nothing changed (root, Debian 12)
 	@packaging/dev/setup.sh
@@ -52,6 +53,10 @@ integration: setup ## tests with a real engine, a real registry and the real doc
 vm: setup ## the kernel guard on stock Debian kernels in emulated machines (ROW=NAME for one, JOBS=N at once)
 	@packaging/dev/setup-vm.sh
 	@$(PY) -m tests.vm.run $(if $(ROW),--row $(ROW)) $(if $(JOBS),--jobs $(JOBS))
+
+bench-vm: setup ## what the kernel guard costs on stock kernels: a connect(), a start, memory
+	@packaging/dev/setup-vm.sh
+	@$(PY) -m tests.vm.bench
 
 bpf: setup ## build the BPF objects
 	@$(MAKE) -s -C bpf
