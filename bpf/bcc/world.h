@@ -15,6 +15,7 @@
 #include <linux/version.h>
 #include <linux/sched.h>
 #include <linux/nsproxy.h>
+#include <linux/ns_common.h>
 #include <linux/pid_namespace.h>
 #include <linux/cgroup.h>
 #include <linux/kernfs.h>
@@ -25,47 +26,47 @@
 #include <net/af_unix.h>
 
 /* Types, sizes and numbers of entries are those of maps.h as guard.bpf.o carries them. */
-#define SW_MAP(map, key_type, value_type)                                           \
-	_Static_assert(sizeof(key_type) == SW_MAP_KEY_##map, "key of " #map);       \
+#define SW_MAP(map, key_type, value_type)                                                          \
+	_Static_assert(sizeof(key_type) == SW_MAP_KEY_##map, "key of " #map);                      \
 	_Static_assert(sizeof(value_type) == SW_MAP_VALUE_##map, "value of " #map)
 
-#define SW_HASH(map, key, value, entries)	SW_MAP(map, key, value)
-#define SW_LRU_HASH(map, key, value, entries)	SW_MAP(map, key, value)
-#define SW_ARRAY(map, value, entries)		SW_MAP(map, __u32, value)
-#define SW_PERCPU_ARRAY(map, value, entries)	SW_MAP(map, __u32, value)
-#define SW_RING(map, bytes)			_Static_assert(SW_MAP_##map, "ring " #map)
+#define SW_HASH(map, key, value, entries)     SW_MAP(map, key, value)
+#define SW_LRU_HASH(map, key, value, entries) SW_MAP(map, key, value)
+#define SW_ARRAY(map, value, entries)	      SW_MAP(map, __u32, value)
+#define SW_PERCPU_ARRAY(map, value, entries)  SW_MAP(map, __u32, value)
+#define SW_RING(map, bytes)		      _Static_assert(SW_MAP_##map, "ring " #map)
 
 /* The 1 is BPF_PSEUDO_MAP_FD: the loading process replaces the number by a map's descriptor. */
 #define SW_DESCRIPTOR(map) bpf_pseudo_fd(1, SW_MAP_##map)
 
 #define SW_LOOKUP(map, key) bpf_map_lookup_elem_(SW_DESCRIPTOR(map), (void *)(key))
-#define SW_UPDATE(map, key, value) \
+#define SW_UPDATE(map, key, value)                                                                 \
 	bpf_map_update_elem_(SW_DESCRIPTOR(map), (void *)(key), (void *)(value), BPF_ANY)
 #define SW_DELETE(map, key) bpf_map_delete_elem_(SW_DESCRIPTOR(map), (void *)(key))
 
-#define SW_RESERVE(ring, type) \
+#define SW_RESERVE(ring, type)                                                                     \
 	((type *)bpf_ringbuf_reserve((void *)SW_DESCRIPTOR(ring), sizeof(type), 0))
 #define SW_SUBMIT(context, ring, event) (bpf_ringbuf_submit(event, 0), 0)
 
 /* One step of a chain. The helper leaves zeroes where it cannot read. */
-#define SW_STEP(source, field)                                                               \
-	({                                                                                   \
-		typeof((source)->field) sw_step;                                             \
-		bpf_probe_read_kernel((void *)&sw_step, sizeof(sw_step), &(source)->field);  \
-		sw_step;                                                                     \
+#define SW_STEP(source, field)                                                                     \
+	({                                                                                         \
+		typeof((source)->field) sw_step;                                                   \
+		bpf_probe_read_kernel((void *)&sw_step, sizeof(sw_step), &(source)->field);        \
+		sw_step;                                                                           \
 	})
 
-#define SW_READ_1(s, a)			SW_STEP(s, a)
-#define SW_READ_2(s, a, b)		SW_STEP(SW_READ_1(s, a), b)
-#define SW_READ_3(s, a, b, c)		SW_STEP(SW_READ_2(s, a, b), c)
-#define SW_READ_4(s, a, b, c, d)	SW_STEP(SW_READ_3(s, a, b, c), d)
+#define SW_READ_1(s, a)			  SW_STEP(s, a)
+#define SW_READ_2(s, a, b)		  SW_STEP(SW_READ_1(s, a), b)
+#define SW_READ_3(s, a, b, c)		  SW_STEP(SW_READ_2(s, a, b), c)
+#define SW_READ_4(s, a, b, c, d)	  SW_STEP(SW_READ_3(s, a, b, c), d)
 #define SW_READ_COUNT(a, b, c, d, n, ...) SW_READ_##n
-#define SW_READ_PICK(...)		SW_READ_COUNT(__VA_ARGS__, 4, 3, 2, 1)
-#define SW_READ(source, ...)		SW_READ_PICK(__VA_ARGS__)(source, __VA_ARGS__)
+#define SW_READ_PICK(...)		  SW_READ_COUNT(__VA_ARGS__, 4, 3, 2, 1)
+#define SW_READ(source, ...)		  SW_READ_PICK(__VA_ARGS__)(source, __VA_ARGS__)
 
-#define SW_READ_INTO(destination, address) \
+#define SW_READ_INTO(destination, address)                                                         \
 	bpf_probe_read_kernel(destination, sizeof(*(destination)), address)
-#define SW_READ_TEXT(destination, address) \
+#define SW_READ_TEXT(destination, address)                                                         \
 	bpf_probe_read_kernel_str(destination, sizeof(destination), address)
 
 /* Asked only of what namespaces carry beyond their inum; their number for good is not read here. */
@@ -80,20 +81,19 @@
 #define barrier_var(var) asm volatile("" : "+r"(var))
 #endif
 
-/* No installed header has struct mnt_namespace (it is in fs/mount.h). Its beginning, up to inum: */
-struct sw_namespace {
-	atomic_long_t stashed;
-	const void *operations;
-	unsigned int inum;
-	__u64 ns_id; /* not its place: SW_HAS says that it is not there */
-};
-
+/*
+ * No installed header has struct mnt_namespace (it is in fs/mount.h): its beginning. What SW_HAS
+ * denies must still have a name.
+ */
 struct mnt_namespace {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
-	atomic_t count; /* moved behind inum by Linux 5.11 */
+	atomic_t count; /* moved into struct ns_common by Linux 5.11 */
 #endif
-	struct sw_namespace ns;
-	__u64 seq; /* not its place either */
+	struct ns_common ns;
+	__u64 seq; /* not its place */
 };
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define ns_id inum
+#endif
 
 #endif

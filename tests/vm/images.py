@@ -44,10 +44,12 @@ class Root:
 
     suite: str
     packages: tuple[str, ...] = ()
+    headers: str = ""  # the suite whose kernel's headers are in it
 
 
 ROOTS: Final = {
     "plain": Root("bookworm"),  # its Python and its libbpf are the oldest that the agent supports
+    "bcc": Root("bookworm", ("python3-bpfcc",), headers="bullseye"),
     "engine": Root("bookworm", ("apparmor", "busybox-static", "docker.io", "systemd", "systemd-sysv")),
 }
 """By the name that a row calls it."""
@@ -119,7 +121,8 @@ def root_file_system(name: str, say: Callable[[str], None]) -> Path:
     """
     root = ROOTS[name]
     packages = (*ROOT_PACKAGES, *root.packages)
-    recipe = json.dumps([root.suite, packages, ROOT_LEFT_OUT, ROOT_BYTES])
+    release = _release(kernel(root.headers, say).image) if root.headers else ""
+    recipe = json.dumps([root.suite, packages, ROOT_LEFT_OUT, ROOT_BYTES, *([release] if release else [])])
 
     def build(folder: Path) -> None:
         say(f"root file system {name}: building, a minute or two")
@@ -129,6 +132,8 @@ def root_file_system(name: str, say: Callable[[str], None]) -> Path:
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential", *options]
         included = f"--include={','.join(packages)}"
         subprocess.run([*command, included, root.suite, tree, archive.source(root.suite)], check=True)
+        if release:
+            _add_headers(tree, root.headers, release, folder / "headers")
         image = folder / "root.ext4"
         with image.open("wb") as file:
             file.truncate(ROOT_BYTES)
@@ -158,6 +163,27 @@ def write_payload(target: Path, made: Iterable[Path], expectations: Mapping[str,
         told = Path(folder) / "expectations.json"
         told.write_text(json.dumps(expectations), "utf-8")
         tar.add(told, "expectations.json")
+
+
+def _release(image: Path) -> str:
+    """Return what ``uname -r`` says once this kernel runs (Documentation/arch/x86/boot.rst: kernel_version)."""
+    data = image.read_bytes()
+    place = int.from_bytes(data[0x20E:0x210], "little") + 0x200
+    return data[place : data.index(b" ", place)].decode("ascii")
+
+
+def _add_headers(tree: Path, suite: str, release: str, folder: Path) -> None:
+    """Unpack the headers of one kernel: their package, and the common one that it depends on."""
+    lists = archive.Archive(suite, folder / "apt")
+    package = f"linux-headers-{release}"
+    common = next(name for name in lists.field(package, "Depends").replace(",", " ").split() if "-common" in name)
+    for name in (package, common):
+        deb = lists.download(name, folder / name)
+        content = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
+        # /lib is a link to /usr/lib here and a directory there: dpkg-deb would put the one in the place of the other.
+        unpack = ("tar", "--extract", "--keep-directory-symlink", "--directory", str(tree))
+        subprocess.run(unpack, input=content, check=True)
+    shutil.rmtree(folder)
 
 
 def _without_caches(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -101,7 +101,8 @@ class Guard:
         def attempt(rung: ladder.Rung) -> str:
             self._force = rungs.attempt(rung, rungs.Setup(self._settings.ring_bytes, self._settings.watcher))
             try:
-                self._life = LifeFeed(loop, self._settings.ring_bytes, self.tracker, self._lived)
+                if rung.name != "bcc":  # its kernels have no BTF, which track.bpf.o needs
+                    self._life = LifeFeed(loop, self._settings.ring_bytes, self.tracker, self._lived)
             except KernelError:
                 self._take_down()
                 raise

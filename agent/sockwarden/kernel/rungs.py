@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import canary
+from sockwarden.kernel.bccrung import Compiled
 from sockwarden.kernel.force import Force
 from sockwarden.kernel.loader import GUARD, BpfObject
 from sockwarden.kernel.sockets import identify
@@ -28,6 +29,7 @@ PROGRAMS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "fmod_ret": (("guard_fmod_ret", "receive_fmod_ret", *_IDENTITY),),
     "lsm": (("guard_lsm", "receive_lsm", *_IDENTITY),),
     "kprobe": (("guard_kprobe", *_IDENTITY), ("guard_kprobe",)),  # the second where no trampoline can be had
+    "bcc": (("guard_kprobe", *_IDENTITY),),
     "tracepoint": (("guard_listener",), ("guard_syscall",)),
 }
 """Rung to program sets, best first. A rung without a row has no program in this build."""
@@ -53,7 +55,8 @@ def load(rung: Rung, programs: tuple[str, ...], setup: Setup) -> Force:
     Raises:
         KernelError: the kernel refused, or the canary got through.
     """
-    loaded = BpfObject(GUARD, programs, {"sw_connects": setup.ring_bytes})
+    sizes = {"sw_connects": setup.ring_bytes}
+    loaded = Compiled(programs, sizes) if rung.name == "bcc" else BpfObject(GUARD, programs, sizes)
     try:
         for program in programs:
             loaded.attach(program)

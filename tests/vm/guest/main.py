@@ -24,6 +24,9 @@ def main(expectations: Path) -> int:
     elif wanted["engine"]:
         with report.case("engine: comes up"):
             engine.containers_are_walled_off(report, wanted["engine"])
+    elif wanted["auto"] == "bcc":
+        with report.case("bcc: in force"):
+            compiled.the_compiled_rung_holds(report)
     else:
         _rungs(report, wanted["rungs"])
         if wanted["auto"] != "none":

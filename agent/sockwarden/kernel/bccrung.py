@@ -1,0 +1,175 @@
+"""The rung for kernels without BTF: the guard's own source, compiled on this host by BCC.
+
+Owns the compiler's process, its programs' maps and probes. Must not decide or prove: it holds what a ``Force`` needs,
+as ``loader.BpfObject`` does for the prebuilt objects. The compiler is a child that ends before anything is loaded, so
+its 200 MB are never the agent's; it hands over plain instructions, and only these are loaded here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sockwarden.errors import KernelError
+from sockwarden.kernel import bytecode, headers, kprobes
+from sockwarden.kernel.loader import GUARD, OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sockwarden.kernel.bytecode import MapShape
+
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "guard_kprobe": "security_unix_stream_connect",
+    "identity_graft": "security_sock_graft",
+    "identity_free": "security_sk_free",
+}
+"""Program to the kernel function at whose entry it runs (bpf/bcc/guard.bcc.c)."""
+
+SOURCES: Final = OBJECTS / "source"
+"""The sources that ship with the prebuilt objects, as they lie in bpf/."""
+
+COMPILE_SECONDS: Final = 600.0
+"""2 to 10 s on iron, 100 to 150 s under software emulation."""
+
+ERROR_LINES: Final = 3
+"""Of the compiler's errors; those that follow the first ones mostly follow from them."""
+
+ERROR_CHARACTERS: Final = 300
+"""Per line of them."""
+
+BCC_REMEDY: Final = "install BCC for Python: apt install python3-bpfcc, or dnf install python3-bcc"
+
+_COMPILER: Final = Path(__file__).with_name("bcccompile.py")
+
+
+class Compiled:
+    """Compiled and loaded programs with their maps; attaching is the caller's choice."""
+
+    def __init__(self, programs: tuple[str, ...], max_entries: Mapping[str, int] | None = None) -> None:
+        """Compile and load ``programs``; ``max_entries`` overrides sizes by map name, as for ``BpfObject``.
+
+        Takes seconds, and the memory of a compiler in a process of its own.
+
+        Raises:
+            KernelError: BCC or the headers are missing or do not fit together, or the compiler or the kernel refused.
+        """
+        kprobes.kind()
+        sizes = max_entries or {}
+        shapes = tuple(shape.sized(sizes.get(shape.name, shape.entries)) for shape in bytecode.shapes(GUARD))
+        code = compile_guard(headers.find(), shapes)
+        self._maps: dict[str, int] = {}
+        self._programs: dict[str, int] = {}
+        self._probes: dict[str, int] = {}
+        try:
+            self._load(programs, shapes, code)
+        except KernelError:
+            self.close()
+            raise
+
+    def attach(self, program: str) -> None:
+        """Attach one loaded program to its kernel function.
+
+        Raises:
+            KernelError: the kernel has no such function, or refuses a probe there.
+        """
+        self._probes[program] = kprobes.attach(FUNCTIONS[program], self._programs[program])
+
+    def map_fd(self, name: str) -> int:
+        """Return the descriptor of a map, which stays this object's own.
+
+        Raises:
+            KernelError: there is no such map.
+        """
+        if name not in self._maps:
+            raise KernelError(f"the rung bcc has no map {name}", remedy=bytecode.WHOLE_PACKAGE)
+        return self._maps[name]
+
+    def program_fd(self, name: str) -> int:
+        """Return the descriptor of a loaded program, which stays this object's own.
+
+        Raises:
+            KernelError: there is no such program.
+        """
+        if name not in self._programs:
+            raise KernelError(f"the rung bcc has no program {name}", remedy=bytecode.WHOLE_PACKAGE)
+        return self._programs[name]
+
+    def close(self) -> None:
+        """Detach and unload everything; a second call does nothing."""
+        for held in (self._probes, self._programs, self._maps):
+            while held:
+                os.close(held.popitem()[1])
+
+    def _load(self, programs: tuple[str, ...], shapes: tuple[MapShape, ...], code: Mapping[str, bytes]) -> None:
+        for shape in shapes:
+            self._maps[shape.name] = bytecode.make(shape)
+        numbers = dict(enumerate(self._maps.values(), bytecode.FIRST_NUMBER))
+        for name in programs:
+            if name not in code:
+                raise KernelError(f"{SOURCES} has no program {name}", remedy=bytecode.WHOLE_PACKAGE)
+            self._programs[name] = bytecode.load(name, bytecode.KPROBE, bytecode.resolve(code[name], numbers))
+
+
+def compile_guard(found: headers.Headers, shapes: tuple[MapShape, ...]) -> dict[str, bytes]:
+    """Return the instructions of every program of ``guard.bcc.c``, in which numbers stand for the maps.
+
+    Raises:
+        KernelError: BCC is missing, cannot read these headers, or refused the source.
+    """
+    headers.check_readable(found, bcc_version())
+    with headers.unpacked(found) as environment:
+        command = [sys.executable, "-I", str(_COMPILER), str(SOURCES / "bcc" / "guard.bcc.c"), f"-I{SOURCES}"]
+        command += bytecode.options(shapes)
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=COMPILE_SECONDS,
+                cwd="/",
+                env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **environment},
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise KernelError(f"BCC's compiler did not end: {error}", remedy=BCC_REMEDY) from error
+    if done.returncode != 0:
+        raise KernelError(
+            f"BCC {bcc_version()} does not compile against the headers of Linux {found.release}: "
+            + complaint(done.stderr.decode(errors="replace")),
+            remedy="install a newer BCC, or a kernel with CONFIG_DEBUG_INFO_BTF, which needs no compiler",
+        )
+    return {name: bytes.fromhex(code) for name, code in json.loads(done.stdout).items()}
+
+
+def bcc_version() -> str:
+    """Return the version of the installed BCC without loading it.
+
+    Raises:
+        KernelError: there is none, or it does not say.
+    """
+    place = importlib.util.find_spec("bcc")
+    if place is None or place.origin is None:
+        raise KernelError("BCC is not installed: there is no Python module bcc", remedy=BCC_REMEDY)
+    try:
+        told = re.search(r"__version__ = '([0-9.]+)", Path(place.origin).with_name("version.py").read_text("utf-8"))
+    except OSError as error:
+        raise KernelError(f"BCC's version cannot be read: {error}", remedy=BCC_REMEDY) from error
+    if told is None:
+        raise KernelError("BCC does not say its version", remedy=BCC_REMEDY)
+    return told[1]
+
+
+def complaint(said: str) -> str:
+    """Return the first errors in what a compiler said, else its last words."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line]
+    shown = errors[:ERROR_LINES] or lines[-ERROR_LINES:] or ["it said nothing"]
+    more = f" | and {len(errors) - ERROR_LINES} more" if len(errors) > ERROR_LINES else ""
+    return " | ".join(line[:ERROR_CHARACTERS] for line in shown) + more

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sockwarden.errors import KernelError
+from sockwarden.kernel import bccrung, bytecode
+from sockwarden.kernel.headers import Headers
+from sockwarden.kernel.rungs import PROGRAMS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_first_errors_of_a_compiler_are_quoted() -> None:
+    said = "\n".join(["In file included from x:", *(f"a.h:{line}:1: error: no {line}" for line in range(5)), "note: y"])
+    assert bccrung.complaint(said) == (
+        "a.h:0:1: error: no 0 | a.h:1:1: error: no 1 | a.h:2:1: error: no 2 | and 2 more"
+    )
+
+
+def test_without_errors_the_last_words_are_quoted() -> None:
+    assert bccrung.complaint("one\ntwo\n\nthree\nfour\n") == "two | three | four"
+
+
+def test_a_compiler_that_dies_silently_is_told_of() -> None:
+    assert bccrung.complaint("") == "it said nothing"
+
+
+def test_a_long_line_is_cut() -> None:
+    assert len(bccrung.complaint("error: " + "x" * 10_000)) == bccrung.ERROR_CHARACTERS
+
+
+def test_every_program_of_the_rung_has_its_function_and_stands_in_the_shipped_source() -> None:
+    source = (bccrung.SOURCES / "bcc" / "guard.bcc.c").read_text("utf-8")
+    wanted = {name for programs in PROGRAMS["bcc"] for name in programs}
+    assert wanted == set(bccrung.FUNCTIONS)
+    assert [name for name in wanted if f"int {name}(void *context)" not in source] == []
+
+
+def test_the_installed_bcc_says_its_version() -> None:
+    assert bccrung.bcc_version()[0].isdecimal()
+
+
+def test_headers_that_do_not_compile_end_in_the_compilers_words_and_nothing_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "include/linux").mkdir(parents=True)
+    (tmp_path / "include/linux/kconfig.h").touch()
+    with pytest.raises(KernelError, match=r"does not compile against the headers of Linux 5.10.0: .*error: "):
+        bccrung.compile_guard(Headers("5.10.0", (5, 10), tmp_path), bytecode.shapes("guard"))
+    assert capfd.readouterr() == ("", "")
