@@ -36,6 +36,9 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 MAX_RUN_DIR_BYTES: Final = 80
 """Leaves 27 bytes of ``sun_path`` for the names of our sockets in that directory."""
 
+PIN_DIR: Final = "/sys/fs/bpf/sockwarden"
+"""On bpffs where systemd and every distribution mount it."""
+
 REFRESH_LIMITS_SECONDS: Final = (60.0, 30 * 86400.0)
 """Registries count requests, so not below a minute; longer than a month is no refresh, and moved tags stay refused."""
 
@@ -117,10 +120,14 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
-    """``[guard]``: the kernel side. Without a rung as strong as ``required`` the agent does not start."""
+    """``[guard]``: the kernel side. Without a rung as strong as ``required`` the agent does not start.
+
+    A blocking rung is pinned in ``pin_dir`` and outlives the agent; with "" nothing is pinned.
+    """
 
     mode: GuardMode = GuardMode.AUTO
     required: RequiredRung = RequiredRung.NONE
+    pin_dir: str = PIN_DIR
 
     @property
     def contradiction(self) -> str:
@@ -309,7 +316,9 @@ class _Reading:
     def guard(self, fields: Fields) -> GuardConfig:
         mode = fields.choice("mode", GuardMode.AUTO)
         required = fields.choice("required", RequiredRung.NONE)
-        found = GuardConfig(mode, required)
+        written = fields.text("pin_dir")
+        pin_dir = "" if written is not None and not written.text else self._path(fields, "pin_dir", PIN_DIR)
+        found = GuardConfig(mode, required, pin_dir)
         if found.contradiction:
             remedy = 'set guard.mode = "auto", or a lower guard.required'
             self._faults.add(fields.value_place("required"), found.contradiction, remedy)

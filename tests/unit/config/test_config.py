@@ -41,6 +41,7 @@ takeover = "none"
 [guard]
 mode = "tracepoint"
 required = "tracepoint"
+pin_dir = ""
 [policy]
 file = "/srv/policy.json"
 mode = "audit"
@@ -80,7 +81,7 @@ def test_every_key_is_read():
     assert config(FULL) == Config(
         engine=EngineConfig("/srv/engine.sock"),
         gateway=GatewayConfig("/srv/docker.sock", Takeover.NONE),
-        guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT),
+        guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT, ""),
         policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL),
         metrics=MetricsConfig(ListenAddress("::1", 0)),
         audit=AuditConfig("/srv/audit.log"),
@@ -186,6 +187,7 @@ def test_metrics_can_be_switched_off(text):
         ("audit.file = ''", 1, 14, 'audit.file must be an absolute path, not ""'),
         ("policy.mode = 'enforced'", 1, 15, 'unknown value of policy.mode: "enforced"'),
         ("guard.mode = 'fentry'", 1, 14, 'unknown value of guard.mode: "fentry"'),
+        ("guard.pin_dir = 'pins'", 1, 17, 'guard.pin_dir must be an absolute path, not "pins"'),
         ("guard.required = 'auto'", 1, 18, 'unknown value of guard.required: "auto"'),
         (
             "[guard]\nmode = 'kprobe'\nrequired = 'lsm'",
