@@ -12,19 +12,24 @@ sweep by socket diag. So does every lost record.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import ladder, probes, rungs
+from sockwarden.kernel.canary import Expected
 from sockwarden.kernel.dealing import Dealer, GuardedSocket
 from sockwarden.kernel.events import GuardEvent, LossEvent
+from sockwarden.kernel.health import Gauge, Health
 from sockwarden.kernel.lifefeed import LifeFeed
 from sockwarden.kernel.ringbuf import RECORDS_PER_TURN
 from sockwarden.kernel.sockets import SocketIdentity, identify
 from sockwarden.kernel.sweeper import Sweeper
 from sockwarden.kernel.tracker import Tracker
+from sockwarden.kernel.vigil import Findings, Vigil
 
 if TYPE_CHECKING:
     import asyncio
@@ -73,6 +78,8 @@ class Guard:
         self._sweeper: Sweeper | None = None
         self._lost = 0
         self._undecodable = 0
+        self._gauge = Gauge()
+        self._vigil: Vigil | None = None
         self._report: ladder.GuardReport | None = None
         self._dealer = Dealer(judge, sink, self.cgroup_path, self.sweep)
         self._dealer.action = settings.action
@@ -173,8 +180,56 @@ class Guard:
             values["undecodable"] += self._life.undecodable
         return values
 
+    def health(self) -> Health:
+        """Return every number that the guard has of itself."""
+        sweeper, life = self._sweeper, self._life
+        return Health(
+            guard=self._gauge.guard_stats(self._force),
+            track=self._gauge.track_stats(life),
+            programs=self._gauge.programs((self._force, life)),
+            maps=self._gauge.maps(self._force, life),
+            sockets=collections.Counter(guarded.socket_class for guarded in self._dealer.sockets.values()),
+            undecodable=self._undecodable + (life.undecodable if life is not None else 0),
+            sweeps=sweeper.done if sweeper is not None else 0,
+            sweeps_failed=sweeper.failed if sweeper is not None else 0,
+            cgroups=len(self.tracker),
+            cgroups_evicted=self.tracker.evicted,
+        )
+
+    def keep_vigil(self, folder: Path, tell: Callable[[Findings], None]) -> Vigil | None:
+        """Put the canary's socket into ``folder`` for as long as the guard runs; None where no rung is in force.
+
+        Raises:
+            KernelError: the socket cannot be made, or the map is full.
+        """
+        force, loop = self._force, self._loop
+        if force is None or loop is None:
+            return None
+        expected = Expected.BLOCKED if self.report.rung.blocking else Expected.KILLED
+        if force.programs[0] in rungs.WATCHERS:
+            expected = Expected.SEEN
+        self._vigil = Vigil(loop, folder, expected, self._stat, tell)
+        self._publish(self._dealer.sockets, self._dealer.action)
+        return self._vigil
+
+    def deny_cgroup(self, cgroup_id: int) -> bool:
+        """Keep a cgroup and all below it from the gateway's own socket; False where no rung can, or no room is left."""
+        if self._force is None or not self.report.rung.blocking or self._dealer.action is not abi.Action.BLOCK:
+            return False
+        try:
+            self._force.publication.put_verdict(cgroup_id, abi.SocketClass.PUBLIC, abi.KernelVerdict.DENY)
+        except KernelError:
+            return False
+        return True
+
+    def forget_cgroup(self, cgroup_id: int) -> None:
+        """Take back what ``deny_cgroup`` did."""
+        if self._force is not None:
+            self._force.publication.drop_verdict(cgroup_id, abi.SocketClass.PUBLIC)
+
     def close(self) -> None:
         """Take everything down; a second call does nothing."""
+        self._end_vigil()
         if self._sweeper is not None:
             self._sweeper.close()
             self._sweeper = None
@@ -193,7 +248,8 @@ class Guard:
     def _publish(self, sockets: Mapping[SocketIdentity, GuardedSocket], action: abi.Action) -> None:
         if self._force is not None:
             classes = {identity: guarded.socket_class for identity, guarded in sockets.items()}
-            self._force.publication.publish(classes, action)
+            canary = {} if self._vigil is None else {self._vigil.identity: abi.SocketClass.CANARY}
+            self._force.publication.publish({**classes, **canary}, action)
         self._dealer.sockets, self._dealer.action = sockets, action
         self._dealer.judge_anew()
 
@@ -209,13 +265,27 @@ class Guard:
             except KernelError:
                 self._undecodable += 1
                 continue
-            if isinstance(record, abi.ConnectRecord):
-                self._dealer.connected(record)
+            if not isinstance(record, abi.ConnectRecord) or (self._vigil is not None and self._vigil.claims(record)):
+                continue
+            self._dealer.connected(record)
         lost = self._force.stat(abi.GuardStat.DROPPED)
         if lost > self._lost:
             self._sink(LossEvent(lost - self._lost))
             self._lost = lost
             self.sweep()
+
+    def _end_vigil(self) -> None:
+        vigil, self._vigil = self._vigil, None
+        if vigil is None:
+            return
+        vigil.close()
+        if self._force is not None:
+            # The file is gone: a pinned guard must not go by its number, which may become another file's.
+            with contextlib.suppress(KernelError):
+                self._publish(self._dealer.sockets, self._dealer.action)
+
+    def _stat(self, which: abi.GuardStat) -> int:
+        return self._force.stat(which) if self._force is not None else 0
 
     def _sweep_targets(self) -> tuple[SocketIdentity, ...]:
         """Return the sockets whose holders matter: the gateway judges its own."""
