@@ -6,6 +6,7 @@ break its line: JSON's escapes neutralise control characters, and everything out
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ from sockwarden.observe.process import ProcessSnapshot, readable
 from sockwarden.observe.redact import redact_target
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sockwarden.observe.metrics import Decision
     from sockwarden.observe.process import ProcessCache
     from sockwarden.observe.sink import AuditSink
@@ -59,6 +62,10 @@ class AuditLog:
         self._processes: Final = processes
         self._engine: Final = engine
         self._clients: Final[dict[int, tuple[ProcessSnapshot, Container | None, bytes]]] = {}
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Write a line about the agent itself, which is nobody's request."""
+        self._sink.write(line_of({"time": timestamp(time.time()), "event": name, **fields}))
 
     def write(self, record: AuditRecord) -> None:
         """Write a record as one line."""

@@ -22,7 +22,6 @@ from sockwarden import __version__, abi
 from sockwarden.config import Action, GuardMode
 from sockwarden.dockerapi.commands import COMMAND_LABELS
 from sockwarden.engine.client import EngineClient
-from sockwarden.errors import EngineError
 from sockwarden.gateway.admission import SocketAdmission
 from sockwarden.gateway.inspection import BodyInspection
 from sockwarden.gateway.ports import Wiring
@@ -47,6 +46,7 @@ from sockwarden.observe.sink import AuditSink
 from sockwarden.policy.mounts import GuardedSockets
 from sockwarden.service.control import ControlServer
 from sockwarden.service.generations import Generations
+from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
 from sockwarden.service.status import status_of
 
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
 
 WELL_KNOWN: Final = ("/run/docker.sock", "/var/run/docker.sock")
 """Where an engine's socket is on every distribution: mounting it is a socket mount, whatever we are in front of."""
-
-PULSE_SECONDS: Final = 1.0
-"""How often slow numbers (the kernel's counters, whether the engine answers) are brought up to date."""
 
 MAX_FILES: Final = 65536
 """Descriptors to ask for: two per client, and a margin."""
@@ -85,7 +82,7 @@ class Agent:
         )
         self.upstream = Upstream(lambda: self.takeover.engine_path)
         self.engine = EngineClient(lambda: self.takeover.engine_path)
-        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS)
+        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS, guard_metrics())
         self.sink = AuditSink(config.audit.file or "-")
         self.processes = ProcessCache(PROCFS.start_ticks)
         self.audit = AuditLog(self.sink, self.processes, config.engine.socket)
@@ -105,6 +102,7 @@ class Agent:
             required=config.guard.required.value,
         )
         self.guard = Guard(settings, self.sentry.may_touch, self.sentry.saw)
+        self.watch = GuardWatch(self.guard, self.metrics.guard, self.audit, Path(config.daemon.run_dir))
         self.recorder = DecisionRecorder(self.metrics, self.audit)
         self.paths = HostPaths()
         self.generations = Generations(config, self.engine, self.digests, self.holdings, self._publish)
@@ -164,7 +162,9 @@ class Agent:
         exposition = self._serve_metrics()
         if exposition is not None:
             stack.callback(exposition.close)
-        pulse = loop.create_task(self._pulse())
+        if self.config.guard.mode is not GuardMode.NONE:
+            self.watch.begin()
+        pulse = loop.create_task(Pulse(self.metrics, self.engine.ping, self._beat).run())
         stack.callback(pulse.cancel)
 
     async def _start_gateway(self, stack: contextlib.AsyncExitStack) -> GatewayServer:
@@ -234,17 +234,12 @@ class Agent:
     async def _close_images(self) -> None:
         await self.generations.images.close()
 
-    async def _pulse(self) -> None:
-        while True:
+    def _beat(self) -> None:
+        self.metrics.audit_lost = self.sink.lost
+        self.metrics.open_connections = self.server.open_connections if self.server else 0
+        if self.config.guard.mode is not GuardMode.NONE:
             self.sentry.refresh_counters()
-            self.metrics.audit_lost = self.sink.lost
-            self.metrics.open_connections = self.server.open_connections if self.server else 0
-            try:
-                await self.engine.ping()
-                self.metrics.engine_up = True
-            except EngineError:
-                self.metrics.engine_up = False
-            await asyncio.sleep(PULSE_SECONDS)
+            self.watch.beat(Extras())
 
 
 def _settle() -> None:

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.abi import SocketClass
+from sockwarden.abi import KernelVerdict, SocketClass
 from sockwarden.errors import KernelError
 from sockwarden.identity.cgroup import Place, placement
 from sockwarden.identity.peer import PROCFS, PeerSnapshot
-from sockwarden.kernel.events import GuardEvent, LossEvent, Taken
+from sockwarden.kernel.events import GuardEvent, LossEvent, Sighting, Taken
 from sockwarden.model import Client, IdentitySource, Mode, Peer, Rule, UnknownClient
 from sockwarden.observe.audit import AuditRecord
 from sockwarden.observe.metrics import Decision
@@ -74,7 +74,8 @@ class Sentry:
     def may_touch(self, event: ConnectEvent) -> bool:
         """Whether this process may connect: host processes may; those of containers have the public socket."""
         if event.socket_class is SocketClass.PUBLIC:
-            return True
+            # The kernel denies it only to those that the gateway has told often enough; see service.verdicts.
+            return event.kernel_verdict is not KernelVerdict.DENY
         if self.generation is None or not self.generation.enabled:
             return True
         lines = PROCFS.cgroup(event.pid) or ""
@@ -94,6 +95,9 @@ class Sentry:
             return
         if event.taken is Taken.KILLED:
             self._metrics.kills += 1
+        if event.connect.socket_class is SocketClass.PUBLIC and event.connect.sighting is Sighting.CONNECT:
+            self._metrics.count_denial(Rule.IMAGE_LIST)  # told by the gateway, and recorded when it began
+            return
         self._metrics.count_denial(Rule.GUARD)
         self._record(event.connect, Decision.DENY, f"connected to the engine's own socket: {event.taken.value}")
         _log.warning(

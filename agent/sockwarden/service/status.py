@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sockwarden.observe.exposition import MetricsServer
     from sockwarden.observe.sink import AuditSink
     from sockwarden.service.generations import Generations
+    from sockwarden.service.pulse import GuardWatch
 
 
 class Running(Protocol):
@@ -33,6 +34,7 @@ class Running(Protocol):
     server: GatewayServer | None
     sink: AuditSink
     takeover: SocketTakeover
+    watch: GuardWatch
 
 
 async def status_of(agent: Running) -> dict[str, Any]:
@@ -101,6 +103,7 @@ def _guard(agent: Running) -> dict[str, Any]:
             for row in report.rows
         ],
         "counters": agent.guard.counters(),
+        **agent.watch.status(),
     }
 
 
@@ -126,6 +129,8 @@ def _problems(agent: Running, *, enabled: bool, holds: bool, engine_up: bool) ->
         found.append(f"the engine's own path {agent.takeover.engine_path} stays open to whoever can reach it")
     if not agent.generations.walled:
         found.append("no blocking kernel guard: the engine's own socket is not walled off")
+    if agent.config.guard.mode is not GuardMode.NONE:
+        found += agent.watch.problems()
     if agent.generations.last_failure:
         found.append("the policy file has faults; an older generation is in force")
     return found
