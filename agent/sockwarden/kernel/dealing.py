@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import collections
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sockwarden import abi
 from sockwarden.kernel import process
 from sockwarden.kernel.events import ConnectEvent, GuardEvent, Sighting, Taken
 from sockwarden.kernel.holders import Holder
+from sockwarden.kernel.process import Outcome
 from sockwarden.kernel.sockets import SocketIdentity, Unresolved, resolve
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 MAX_JUDGED: Final = 4096
 """Holders remembered as already reported, so that one old connection is not reported by every sweep."""
 
+_ANY: Final = 0
+"""No socket has this inode: stands for whichever connection a process has."""
+
+_KILLED: Final = {Outcome.DONE: Taken.KILLED, Outcome.GONE: Taken.GONE, Outcome.REFUSED: Taken.REFUSED}
+_CUT: Final = {Outcome.DONE: Taken.CUT, Outcome.GONE: Taken.GONE, Outcome.REFUSED: Taken.REFUSED}
+
 
 @dataclass(frozen=True, slots=True)
 class GuardedSocket:
@@ -32,6 +39,13 @@ class GuardedSocket:
     path: Path
     socket_class: abi.SocketClass
     identity: SocketIdentity
+
+
+class Shears(Protocol):
+    """Cuts off the loop's thread; see ``shears.ShearsThread``."""
+
+    def cut(self, holder: Holder, done: Callable[[tuple[Holder, ...], Outcome], None]) -> None:
+        """Cut the connection of ``holder``, or each that its process has where the inode is 0, then tell which."""
 
 
 class Dealer:
@@ -50,6 +64,7 @@ class Dealer:
         self._path_of = path_of
         self._sweep = sweep
         self._judged: collections.OrderedDict[Holder, None] = collections.OrderedDict()
+        self.shears: Shears | None = None
         self.sockets: Mapping[SocketIdentity, GuardedSocket] = {}
         self.action = abi.Action.AUDIT
         self.counts: Final[collections.Counter[str]] = collections.Counter()
@@ -59,14 +74,14 @@ class Dealer:
         self._judged.clear()
 
     def connected(self, record: abi.ConnectRecord) -> None:
-        """Deal with one record of the kernel."""
+        """Deal with one record of the kernel, which may be older than this agent."""
         self.counts["connects"] += 1
         guarded = self._guarded(record)
         if guarded is None:
             return
         actor = record.actor
         event = ConnectEvent(
-            sighting=Sighting.CONNECT,
+            sighting=Sighting.HANDED if record.source is abi.Source.RECEIVE else Sighting.CONNECT,
             pid=actor.tgid,
             start_ticks=process.to_ticks(actor.start_ns),
             uid=actor.uid,
@@ -80,13 +95,17 @@ class Dealer:
             socket_class=guarded.socket_class,
             kernel_verdict=record.verdict,
         )
-        self._deal(event, guarded.identity, refused=record.refused, killed=record.killed)
+        holder = Holder(event.pid, event.start_ticks, guarded.identity, _ANY)
+        if record.refused or record.killed:
+            self._stopped(event, killed=record.killed)
+        else:
+            self._deal(event, holder)
 
     def held(self, found: tuple[Holder, ...]) -> None:
         """Deal with who was found to hold a connection."""
         for holder in found:
             guarded = self.sockets.get(holder.identity)
-            if guarded is None or holder in self._judged or holder.pid == os.getpid():
+            if guarded is None or self._known(holder) or holder.pid == os.getpid():
                 continue
             uid, gid = process.owner(holder.pid)
             event = ConnectEvent(
@@ -104,8 +123,8 @@ class Dealer:
                 socket_class=guarded.socket_class,
                 kernel_verdict=abi.KernelVerdict.NONE,
             )
-            if process.start_ticks(holder.pid) == holder.start_ticks:  # else the facts above may be another's
-                self._deal(event, guarded.identity, refused=False, killed=False)
+            if holder.hidden or process.start_ticks(holder.pid) == holder.start_ticks:  # else it may be another's
+                self._deal(event, holder)
 
     def _guarded(self, record: abi.ConnectRecord) -> GuardedSocket | None:
         if record.source is not abi.Source.SYSCALL:
@@ -119,21 +138,48 @@ class Dealer:
                 self._sweep()
         return guarded
 
-    def _deal(self, event: ConnectEvent, identity: SocketIdentity, *, refused: bool, killed: bool) -> None:
-        """Ask the judge and do what the action says."""
-        self._judged[Holder(event.pid, event.start_ticks, identity)] = None
+    def _known(self, holder: Holder) -> bool:
+        return holder in self._judged or replace(holder, inode=_ANY, server=None, hidden=False) in self._judged
+
+    def _remember(self, holder: Holder) -> None:
+        self._judged[holder] = None
         while len(self._judged) > MAX_JUDGED:
             self._judged.popitem(last=False)
+
+    def _stopped(self, event: ConnectEvent, *, killed: bool) -> None:
+        """Tell of what the kernel has dealt with already."""
         if self._judge(event):
-            taken = Taken.ALLOWED
-        elif killed:
-            taken = Taken.KILLED
-        elif self.action is abi.Action.KILL:
-            taken = Taken(process.kill(event.pid, event.start_ticks).value)
+            self._told(event, Taken.DISPUTED)
+            return
+        if self.action is abi.Action.KILL:
+            killed = process.kill(event.pid, event.start_ticks) is Outcome.DONE or killed
+        if killed:
+            self._sweep()  # it may have passed something on before it died
+        self._told(event, Taken.KILLED if killed else Taken.BLOCKED)
+
+    def _deal(self, event: ConnectEvent, holder: Holder) -> None:
+        """Ask the judge and do what the action says."""
+        if self._judge(event):
+            self._remember(holder)
+            self._told(event, Taken.ALLOWED)
+        elif self.action is abi.Action.KILL and not holder.hidden:
+            self._remember(holder)
+            self._told(event, _KILLED[process.kill(event.pid, event.start_ticks)])
             self._sweep()  # it may have handed the connection on before it died
-        elif refused:
-            taken = Taken.BLOCKED
+        elif self.action is abi.Action.AUDIT or self.shears is None:
+            self._remember(holder)
+            self._told(event, Taken.REPORTED)
         else:
-            taken = Taken.REPORTED
+            self.shears.cut(holder, lambda cut, outcome: self._was_cut(event, cut, outcome))
+
+    def _was_cut(self, event: ConnectEvent, cut: tuple[Holder, ...], outcome: Outcome) -> None:
+        for holder in cut:
+            # Its server may take its time to close, and must not be reported by a sweep until then.
+            self._remember(holder)
+        if not cut or outcome is not Outcome.DONE:
+            self._sweep()  # it may have handed the connection on, or hide it
+        self._told(event, _CUT[outcome])
+
+    def _told(self, event: ConnectEvent, taken: Taken) -> None:
         self.counts[taken.value] += 1
         self._tell(GuardEvent(event, taken))

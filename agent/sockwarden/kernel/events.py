@@ -20,25 +20,29 @@ class Sighting(enum.Enum):
 
     CONNECT = "connect"  # an event of the kernel
     HELD = "held"  # found by socket diag: older than the agent, or missed by events
+    HANDED = "handed"  # an event of the kernel: somebody else's connection came to this process
 
 
 class Taken(enum.Enum):
     """What was done about it."""
 
     ALLOWED = "allowed"
-    REPORTED = "reported"  # denied, and the action is not to kill, or the mode is audit
-    BLOCKED = "blocked"  # the kernel made connect() fail
+    REPORTED = "reported"  # denied, and the action is to audit: it goes on
+    BLOCKED = "blocked"  # the kernel made the call fail
+    CUT = "cut"  # the connection was ended; its process lives
     KILLED = "killed"
-    GONE = "gone"  # denied, and the process ended before it could be killed
-    REFUSED = "refused"  # the kernel refused the kill
+    GONE = "gone"  # denied, and the process or its connection ended before anything could be done
+    REFUSED = "refused"  # denied, and the kernel refused the kill or the cut: the connection goes on
+    DISPUTED = "disputed"  # the kernel stopped what the judge allows: a fault of the guard
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectEvent:
-    """A process connected to a guarded socket; the judge's question.
+    """A process has a connection to a guarded socket, or asks for one; the judge's question.
 
     Ids are those of the initial pid namespace; ``start_ticks`` as in /proc/PID/stat; ``cgroup_id`` is 0 and
-    ``cgroup_path`` empty where they are not known; the path is text that only a person should read.
+    ``cgroup_path`` empty where they are not known; the path is text that only a person should read. A connection that
+    no process shows is told with its connector, whose ``start_ticks`` are 0 if it is gone.
     """
 
     sighting: Sighting

@@ -12,35 +12,34 @@ sweep by socket diag. So does every lost record.
 
 from __future__ import annotations
 
-import collections
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import ladder, probes, rungs
-from sockwarden.kernel.canary import Expected
 from sockwarden.kernel.dealing import Dealer, GuardedSocket
 from sockwarden.kernel.events import GuardEvent, LossEvent
-from sockwarden.kernel.health import Gauge, Health
 from sockwarden.kernel.lifefeed import LifeFeed
 from sockwarden.kernel.ringbuf import RECORDS_PER_TURN
+from sockwarden.kernel.shears import ShearsThread
 from sockwarden.kernel.sockets import SocketIdentity, identify
 from sockwarden.kernel.sweeper import Sweeper
 from sockwarden.kernel.tracker import Tracker
-from sockwarden.kernel.vigil import Findings, Vigil
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from sockwarden.kernel.events import ConnectEvent
     from sockwarden.kernel.force import Force
+    from sockwarden.kernel.holders import Scan
 
 RING_BYTES: Final = 512 * 1024
 """About 2,000 connects; what does not fit is counted and followed by a sweep."""
+
+_OF_THE_HOST: Final = (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +75,19 @@ class Guard:
         self._life: LifeFeed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: Sweeper | None = None
-        self._lost = 0
+        self._shears: ShearsThread | None = None
+        self._lost = self._muted = 0
         self._undecodable = 0
-        self._gauge = Gauge()
-        self._vigil: Vigil | None = None
         self._report: ladder.GuardReport | None = None
         self._dealer = Dealer(judge, sink, self.cgroup_path, self.sweep)
         self._dealer.action = settings.action
         self.tracker: Final = Tracker()
         self.on_life: Callable[[abi.CgroupRecord | abi.ProcessRecord], None] = _ignore
         """Called with every record of container life, after the tracker learned it."""
+        self.on_swept: Callable[[Scan], None] = _ignore
+        """Called with what a sweep found, after the guard has dealt with it."""
+        self.accepted: Callable[[], Collection[int]] = tuple
+        """Inodes of accepted connections of which a sweep shall tell who holds the other end."""
 
     @property
     def report(self) -> ladder.GuardReport:
@@ -119,7 +121,8 @@ class Guard:
         self._report = ladder.choose(self._settings.mode, answers, attempt, self._settings.required)
         if self._force is not None:
             loop.add_reader(self._force.ring.fileno(), self._read_connects)
-        self._sweeper = Sweeper(loop, self._sweep_targets, self._dealer.held)
+        self._shears = self._dealer.shears = ShearsThread(loop)
+        self._sweeper = Sweeper(loop, self._sweep_targets, self._accepted_now, self._swept)
 
     def guard_sockets(
         self, engine: Iterable[Path], public: Iterable[Path] = (), host_only: Iterable[Path] = ()
@@ -142,9 +145,35 @@ class Guard:
                 identity = identify(path)
                 # The first class wins: one object under two names is guarded as the stricter of them.
                 found.setdefault(identity, GuardedSocket(path, socket_class, identity))
-        self._publish(found, self._dealer.action)
-        self.sweep()
+        self.guard_objects(found.values())
         return tuple(found.values())
+
+    def guard_objects(self, objects: Iterable[GuardedSocket]) -> None:
+        """Put exactly these objects under guard, whatever their paths lead to by now, and judge who holds a connection.
+
+        Raises:
+            KernelError: the map is full.
+        """
+        self._publish({guarded.identity: guarded for guarded in objects}, self._dealer.action)
+        self.sweep()
+
+    def allow_cgroups(self, cgroup_ids: Collection[int]) -> None:
+        """Let the processes of exactly these cgroups connect to what only the host may touch.
+
+        The kernel cannot know by itself that a process with a mount namespace of its own is the host's.
+
+        Raises:
+            KernelError: the map is full.
+        """
+        if self._force is None:
+            return
+        publication = self._force.publication
+        wanted = {(cgroup_id, socket_class) for cgroup_id in cgroup_ids for socket_class in _OF_THE_HOST}
+        allowed = {key for key, verdict in publication.verdicts.items() if verdict is abi.KernelVerdict.ALLOW}
+        for key in allowed - wanted:
+            publication.drop_verdict(*key)
+        for key in wanted - allowed:
+            publication.put_verdict(*key, abi.KernelVerdict.ALLOW)
 
     def set_action(self, action: abi.Action) -> None:
         """Change what is done about a denied connection from now on, as a new policy says.
@@ -157,8 +186,19 @@ class Guard:
 
     def sweep(self) -> None:
         """Ask the kernel who holds a connection; the answer comes as events of the kind HELD."""
-        if self._sweeper is not None and self._force is not None and self._sweep_targets():
+        if self._sweeper is not None and self._force is not None:
             self._sweeper.request()
+
+    def catch_up(self) -> None:
+        """Sweep for what the kernel had no room to tell, or did not tell of one cgroup any more; for a pulse."""
+        if self._force is None:
+            return
+        lost, muted = (self._force.stat(which) for which in (abi.GuardStat.DROPPED, abi.GuardStat.MUTED))
+        if lost > self._lost:
+            self._sink(LossEvent(lost - self._lost))
+        if lost > self._lost or (muted > self._muted and not self.report.rung.blocking):
+            self.sweep()
+        self._lost, self._muted = lost, muted
 
     def cgroup_path(self, cgroup_id: int) -> str:
         """Return the path of a cgroup of the v2 tree, "" if it is not known."""
@@ -180,59 +220,14 @@ class Guard:
             values["undecodable"] += self._life.undecodable
         return values
 
-    def health(self) -> Health:
-        """Return every number that the guard has of itself."""
-        sweeper, life = self._sweeper, self._life
-        return Health(
-            guard=self._gauge.guard_stats(self._force),
-            track=self._gauge.track_stats(life),
-            programs=self._gauge.programs((self._force, life)),
-            maps=self._gauge.maps(self._force, life),
-            sockets=collections.Counter(guarded.socket_class for guarded in self._dealer.sockets.values()),
-            undecodable=self._undecodable + (life.undecodable if life is not None else 0),
-            sweeps=sweeper.done if sweeper is not None else 0,
-            sweeps_failed=sweeper.failed if sweeper is not None else 0,
-            cgroups=len(self.tracker),
-            cgroups_evicted=self.tracker.evicted,
-        )
-
-    def keep_vigil(self, folder: Path, tell: Callable[[Findings], None]) -> Vigil | None:
-        """Put the canary's socket into ``folder`` for as long as the guard runs; None where no rung is in force.
-
-        Raises:
-            KernelError: the socket cannot be made, or the map is full.
-        """
-        force, loop = self._force, self._loop
-        if force is None or loop is None:
-            return None
-        expected = Expected.BLOCKED if self.report.rung.blocking else Expected.KILLED
-        if force.programs[0] in rungs.WATCHERS:
-            expected = Expected.SEEN
-        self._vigil = Vigil(loop, folder, expected, self._stat, tell)
-        self._publish(self._dealer.sockets, self._dealer.action)
-        return self._vigil
-
-    def deny_cgroup(self, cgroup_id: int) -> bool:
-        """Keep a cgroup and all below it from the gateway's own socket; False where no rung can, or no room is left."""
-        if self._force is None or not self.report.rung.blocking or self._dealer.action is not abi.Action.BLOCK:
-            return False
-        try:
-            self._force.publication.put_verdict(cgroup_id, abi.SocketClass.PUBLIC, abi.KernelVerdict.DENY)
-        except KernelError:
-            return False
-        return True
-
-    def forget_cgroup(self, cgroup_id: int) -> None:
-        """Take back what ``deny_cgroup`` did."""
-        if self._force is not None:
-            self._force.publication.drop_verdict(cgroup_id, abi.SocketClass.PUBLIC)
-
     def close(self) -> None:
         """Take everything down; a second call does nothing."""
-        self._end_vigil()
         if self._sweeper is not None:
             self._sweeper.close()
             self._sweeper = None
+        if self._shears is not None:
+            self._shears.close()
+            self._shears = self._dealer.shears = None
         self._take_down()
 
     def _take_down(self) -> None:
@@ -248,10 +243,16 @@ class Guard:
     def _publish(self, sockets: Mapping[SocketIdentity, GuardedSocket], action: abi.Action) -> None:
         if self._force is not None:
             classes = {identity: guarded.socket_class for identity, guarded in sockets.items()}
-            canary = {} if self._vigil is None else {self._vigil.identity: abi.SocketClass.CANARY}
-            self._force.publication.publish({**classes, **canary}, action)
+            self._force.publication.publish(classes, action)
         self._dealer.sockets, self._dealer.action = sockets, action
         self._dealer.judge_anew()
+
+    def _accepted_now(self) -> Collection[int]:
+        return self.accepted()
+
+    def _swept(self, found: Scan) -> None:
+        self._dealer.held(found.holders)
+        self.on_swept(found)
 
     def _lived(self, record: abi.CgroupRecord | abi.ProcessRecord) -> None:
         self.on_life(record)
@@ -265,27 +266,9 @@ class Guard:
             except KernelError:
                 self._undecodable += 1
                 continue
-            if not isinstance(record, abi.ConnectRecord) or (self._vigil is not None and self._vigil.claims(record)):
-                continue
-            self._dealer.connected(record)
-        lost = self._force.stat(abi.GuardStat.DROPPED)
-        if lost > self._lost:
-            self._sink(LossEvent(lost - self._lost))
-            self._lost = lost
-            self.sweep()
-
-    def _end_vigil(self) -> None:
-        vigil, self._vigil = self._vigil, None
-        if vigil is None:
-            return
-        vigil.close()
-        if self._force is not None:
-            # The file is gone: a pinned guard must not go by its number, which may become another file's.
-            with contextlib.suppress(KernelError):
-                self._publish(self._dealer.sockets, self._dealer.action)
-
-    def _stat(self, which: abi.GuardStat) -> int:
-        return self._force.stat(which) if self._force is not None else 0
+            if isinstance(record, abi.ConnectRecord):
+                self._dealer.connected(record)
+        self.catch_up()
 
     def _sweep_targets(self) -> tuple[SocketIdentity, ...]:
         """Return the sockets whose holders matter: the gateway judges its own."""
@@ -296,5 +279,5 @@ class Guard:
         )
 
 
-def _ignore(_record: abi.CgroupRecord | abi.ProcessRecord) -> None:
+def _ignore(_told: object) -> None:
     """Do nothing where nobody wants to know."""

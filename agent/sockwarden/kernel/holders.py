@@ -1,31 +1,31 @@
 """Who holds a connection to a socket: asked of the kernel by socket diag, not of any event.
 
-Owns the diag query in every network namespace and the way from a socket's inode to processes. It finds what
-events miss: connections from before the agent, from io_uring, after lost events, or after a lost race.
+Owns the way from a listener's file to its connections, and from those to processes. It finds what events miss:
+connections from before the agent, from io_uring, after lost events, or after a lost race.
 
 A connection shows itself twice: the accepted socket carries the listener's device and inode and names its
-peer's inode; one that waits for accept() stands in the listener's own list. Both the client's socket and the
+peer's inode; one that waits for accept() stands in the listener's own queue. Both the client's socket and the
 accepted one live in the *client's* network namespace (net/unix/af_unix.c: unix_stream_connect), and diag shows
 one namespace only, so each is visited.
+
+A connection whose client's end no process shows is not free of holders: a thread with descriptors of its own, a fixed
+file of io_uring and a message that is not yet received do not stand in /proc/PID/fd. Then the server's end says who
+connected.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-from sockwarden.kernel import process
+from sockwarden.kernel import process, unixdiag
+from sockwarden.kernel.cutter import End, connector, sockets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from sockwarden.kernel.sockets import SocketIdentity
-
-MAX_NAMESPACES: Final = 2048
-"""Network namespaces visited per sweep; more containers than one host runs."""
 
 MAX_HOLDERS: Final = 4096
 """Processes named per sweep; the rest is found by the next one, after these are dealt with."""
@@ -33,104 +33,147 @@ MAX_HOLDERS: Final = 4096
 _INODE_MASK: Final = 0xFFFFFFFF
 """unix_diag_vfs has 32 bits for the inode (linux/unix_diag.h)."""
 
-_SOCKET_LINK: Final = "socket:["
-
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process with a descriptor of a connection to ``identity``. ``start_ticks`` as in /proc/PID/stat."""
+    """A process with a descriptor of a connection to ``identity``. ``start_ticks`` as in /proc/PID/stat.
+
+    ``inode`` is the client's socket. ``server`` is the other end, None while nobody has accepted. A holder that was
+    only named by the server's end is ``hidden``, and its start time is 0 if it is gone.
+    """
 
     pid: int
     start_ticks: int
     identity: SocketIdentity
+    inode: int
+    server: End | None = None
+    hidden: bool = False
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """Both ends, the client's first."""
+        client = () if self.hidden else (End(self.pid, self.start_ticks, self.inode),)
+        return client if self.server is None else (*client, self.server)
 
 
-def holders(identities: Iterable[SocketIdentity]) -> tuple[Holder, ...]:
-    """Return every process that holds the client's end of a connection to one of the sockets.
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A process that holds the client's end of a connection which the agent itself has accepted as ``accepted``."""
 
-    Takes some ten milliseconds per hundred processes: run it off the event loop.
+    pid: int
+    start_ticks: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one sweep found. ``silent`` are the sockets asked for that nobody listens on any more."""
+
+    holders: tuple[Holder, ...] = ()
+    passed: tuple[Passed, ...] = ()
+    silent: frozenset[SocketIdentity] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    identity: SocketIdentity
+    accepted: int  # the server's socket, 0 while it waits
+
+
+class _View:
+    """What the visited namespaces show of the wanted sockets."""
+
+    def __init__(self, identities: Iterable[SocketIdentity], accepted: Collection[int] = ()) -> None:
+        self._wanted = {(identity.device, identity.inode & _INODE_MASK): identity for identity in identities}
+        self._accepted = accepted
+        self.clients: dict[int, _Connection] = {}
+        self.passed: dict[int, int] = {}
+        self.bound: set[SocketIdentity] = set()
+
+    def look(self) -> None:
+        for found in unixdiag.dump():
+            if found.inode in self._accepted and found.peer:
+                self.passed[found.peer] = found.inode
+            identity = self._wanted.get((found.device, found.file_inode))
+            if identity is None:
+                continue
+            if found.listens:
+                self.bound.add(identity)
+                for client in unixdiag.waiting(found.inode):
+                    self.clients.setdefault(client, _Connection(identity, 0))
+            elif found.peer:
+                self.clients[found.peer] = _Connection(identity, found.inode)
+
+
+def scan(identities: Collection[SocketIdentity], accepted: Collection[int] = ()) -> Scan:
+    """Return every process that holds the client's end of a connection to one of the sockets, or of ``accepted``.
+
+    ``accepted`` are inodes of sockets that the agent accepted. Takes some ten milliseconds per hundred processes: run
+    it off the event loop.
     """
-    wanted = {(identity.device, identity.inode & _INODE_MASK): identity for identity in identities}
-    pids = _pids()
-    clients: dict[int, SocketIdentity] = {}
-    for sample in list(_namespaces(pids).values())[:MAX_NAMESPACES]:
-        clients.update(_ask(sample, wanted))
-    if not clients:
-        return ()
-    return tuple(holder for pid in pids for holder in _held_by(pid, clients))[:MAX_HOLDERS]
+    found, hidden = _scan(identities, accepted)
+    if hidden:
+        # A process was born or ended while we looked; only who is not seen twice hides.
+        found, hidden = _scan(identities, accepted)
+    return replace(found, holders=(*found.holders, *hidden)[:MAX_HOLDERS])
 
 
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir(process.PROC) if entry.isdigit()]
-
-
-def _namespaces(pids: list[int]) -> dict[int, int]:
-    """Return one process for each network namespace."""
-    found = {process.namespace(pid, "net"): pid for pid in pids}
-    found.pop(0, None)
-    return found
-
-
-def _ask(pid: int, wanted: dict[tuple[int, int], SocketIdentity]) -> dict[int, SocketIdentity]:
-    """Return the inodes of client sockets in the network namespace of ``pid``."""
-    from pyroute2 import DiagSocket, netns  # noqa: PLC0415  # 11 MiB that an agent without a guard does not need
-
-    answer: dict[int, SocketIdentity] = {}
-
-    def visit() -> None:
-        # Only this thread moves, and it ends here: nothing has to be moved back.
-        try:
-            descriptor = os.open(process.PROC / str(pid) / "ns" / "net", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return  # the namespace went with its process
-        try:
-            netns.setns(descriptor)
-            with DiagSocket() as diag:
-                diag.bind()
-                for message in diag.get_sock_stats():
-                    answer.update(_clients(message, wanted))
-        except OSError:
-            return  # the namespace is gone, ignoring: its sockets are gone too
-        finally:
-            os.close(descriptor)
-
-    thread = threading.Thread(target=visit, name="sockwarden-diag", daemon=True)
-    thread.start()
-    thread.join()
-    return answer
-
-
-def _clients(message: Any, wanted: dict[tuple[int, int], SocketIdentity]) -> dict[int, SocketIdentity]:
-    """Return the client inodes that one diag message names."""
-    vfs = message.get_attr("UNIX_DIAG_VFS")
-    identity = wanted.get((vfs["udiag_vfs_dev"], vfs["udiag_vfs_ino"])) if vfs else None
-    if identity is None:
-        return {}
-    peer = message.get_attr("UNIX_DIAG_PEER")
-    inodes = [peer] if peer else []
-    waiting = message.get_attr("UNIX_DIAG_ICONS")
-    if waiting:
-        packed = bytes.fromhex(waiting.replace(":", ""))
-        inodes += [inode for (inode,) in struct.iter_unpack("=I", packed)]
-    return dict.fromkeys(inodes, identity)
-
-
-def _held_by(pid: int, clients: dict[int, SocketIdentity]) -> list[Holder]:
-    """Return one holder per guarded socket that a process has a connection to."""
+def look_at(pid: int, identities: Collection[SocketIdentity]) -> tuple[Holder, ...]:
+    """Return the connections of one process to the sockets; takes a millisecond or two, and is no word on others."""
     start = process.start_ticks(pid)
-    found: set[SocketIdentity] = set()
-    try:
-        with os.scandir(process.PROC / str(pid) / "fd") as descriptors:
-            for descriptor in descriptors:
-                try:
-                    link = os.readlink(descriptor.path)
-                except OSError:
-                    continue  # closed meanwhile
-                inode = link[len(_SOCKET_LINK) : -1] if link.startswith(_SOCKET_LINK) else ""
-                if inode.isdigit() and int(inode) in clients:
-                    found.add(clients[int(inode)])
-    except OSError:
-        return []  # the process is gone
+    view = _View(identities)
+    unixdiag.visit((os.getpid(), pid), view.look)
+    inodes = sockets_of(pid)
     if start is None or process.start_ticks(pid) != start:
+        return ()
+    return tuple(
+        Holder(pid, start, connection.identity, inode) for inode, connection in view.clients.items() if inode in inodes
+    )
+
+
+def _scan(identities: Collection[SocketIdentity], accepted: Collection[int]) -> tuple[Scan, tuple[Holder, ...]]:
+    pids = [int(entry) for entry in os.listdir(process.PROC) if entry.isdigit()]
+    view = _View(identities, accepted)
+    unixdiag.visit(pids, view.look)
+    silent = frozenset(identities) - view.bound
+    if not view.clients and not view.passed:
+        return Scan(silent=silent), ()
+    servers = {connection.accepted for connection in view.clients.values()} - {0}
+    interesting = view.clients.keys() | view.passed.keys() | servers
+    held: dict[int, list[End]] = {}
+    for pid in pids:
+        for end in _ends(pid, interesting):
+            held.setdefault(end.inode, []).append(end)
+    holders = tuple(
+        Holder(end.pid, end.start_ticks, connection.identity, inode, _server(connection, held))
+        for inode, connection in view.clients.items()
+        for end in held.get(inode, ())
+    )
+    passed = tuple(
+        Passed(end.pid, end.start_ticks, inode) for client, inode in view.passed.items() for end in held.get(client, ())
+    )
+    hidden = {inode: connection for inode, connection in view.clients.items() if inode not in held}
+    return Scan(holders, passed, silent), _hidden(hidden, held)
+
+
+def _ends(pid: int, interesting: Collection[int]) -> list[End]:
+    start = process.start_ticks(pid)
+    found = [inode for inode in sockets_of(pid) if inode in interesting]
+    if not found or start is None or process.start_ticks(pid) != start:
         return []
-    return [Holder(pid, start, identity) for identity in found]
+    return [End(pid, start, inode) for inode in found]
+
+
+def _server(connection: _Connection, held: Mapping[int, list[End]]) -> End | None:
+    return next(iter(held.get(connection.accepted, ())), None)
+
+
+def _hidden(connections: Mapping[int, _Connection], held: Mapping[int, list[End]]) -> tuple[Holder, ...]:
+    """Name the connector of each connection that no process shows, where somebody serves it."""
+    found = []
+    for inode, connection in connections.items():
+        server = _server(connection, held)
+        if server is not None:
+            pid = connector(server)
+            found.append(Holder(pid, process.start_ticks(pid) or 0, connection.identity, inode, server, hidden=True))
+    return tuple(found)

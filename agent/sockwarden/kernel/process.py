@@ -22,9 +22,9 @@ _START_FIELD: Final = 19
 
 
 class Outcome(enum.Enum):
-    """What became of a process that was to be killed."""
+    """What became of a process that was to be killed, or of a connection that was to be cut."""
 
-    KILLED = "killed"
+    DONE = "done"
     GONE = "gone"  # it ended before, or the number is somebody else's by now
     REFUSED = "refused"
 
@@ -105,4 +105,4 @@ def kill(pid: int, expected_start_ticks: int) -> Outcome:
         return Outcome.REFUSED
     finally:
         os.close(pidfd)
-    return Outcome.KILLED
+    return Outcome.DONE

@@ -1,6 +1,6 @@
 """Runs sweeps by socket diag off the event loop: one at a time, and not too often.
 
-Owns the thread and the pace. Must not judge: it hands holders to its owner on the loop's thread.
+Owns the thread and the pace. Must not judge: it hands what it found to its owner on the loop's thread.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.kernel.holders import Holder, holders
+from sockwarden.kernel.holders import Scan, scan
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sockwarden.kernel.sockets import SocketIdentity
 
@@ -25,16 +25,22 @@ JOIN_SECONDS: Final = 10.0
 
 
 class Sweeper:
-    """``request`` as often as you like; ``deliver`` gets the holders of each sweep on the loop's thread."""
+    """``request`` as often as you like; ``deliver`` gets what each sweep found on the loop's thread.
+
+    ``targets`` are the sockets whose connections matter, ``accepted`` the inodes of connections that the agent itself
+    has accepted.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        targets: Callable[[], tuple[SocketIdentity, ...]],
-        deliver: Callable[[tuple[Holder, ...]], None],
+        targets: Callable[[], Collection[SocketIdentity]],
+        accepted: Callable[[], Collection[int]],
+        deliver: Callable[[Scan], None],
     ) -> None:
         self._loop = loop
         self._targets = targets
+        self._accepted = accepted
         self._deliver = deliver
         self._thread: threading.Thread | None = None
         self._pause: asyncio.TimerHandle | None = None
@@ -51,10 +57,12 @@ class Sweeper:
             self._again = True
             return
         self._again = False
-        self._thread = threading.Thread(
-            target=self._sweep, args=(self._targets(),), name="sockwarden-sweep", daemon=True
-        )
-        self._thread.start()
+        targets, accepted = tuple(self._targets()), frozenset(self._accepted())
+        if targets or accepted:
+            self._thread = threading.Thread(
+                target=self._sweep, args=(targets, accepted), name="sockwarden-sweep", daemon=True
+            )
+            self._thread.start()
 
     def close(self) -> None:
         """Stop; what a running sweep finds is dropped."""
@@ -64,15 +72,15 @@ class Sweeper:
         if self._thread is not None:
             self._thread.join(JOIN_SECONDS)
 
-    def _sweep(self, targets: tuple[SocketIdentity, ...]) -> None:
+    def _sweep(self, targets: tuple[SocketIdentity, ...], accepted: frozenset[int]) -> None:
         try:
-            found: tuple[Holder, ...] | None = holders(targets)
+            found: Scan | None = scan(targets, accepted)
         except OSError:
             found = None  # /proc or netlink failed as a whole: counted on the loop's thread
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
             self._loop.call_soon_threadsafe(self._ended, found)
 
-    def _ended(self, found: tuple[Holder, ...] | None) -> None:
+    def _ended(self, found: Scan | None) -> None:
         self._thread = None
         if self._closed:
             return
