@@ -6,7 +6,7 @@ same thing. Must not read events for anybody.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sockwarden.kernel.maps import per_cpu_sum
 from sockwarden.kernel.publication import Publication
@@ -39,7 +39,7 @@ class Force:
             KernelError: a map is missing, or its ring cannot be read.
         """
         self.programs = programs
-        self._holding = holding
+        self.holding: Final = holding
         self.publication = Publication(holding.map_fd)
         self.ring = Ring(holding.map_fd("sw_connects"))
 
@@ -54,7 +54,7 @@ class Force:
         Raises:
             KernelError: this rung has no such map.
         """
-        return self._holding.map_fd(name)
+        return self.holding.map_fd(name)
 
     def program_fd(self, name: str) -> int:
         """Return the descriptor of one of ``programs``, which stays the force's own.
@@ -62,13 +62,13 @@ class Force:
         Raises:
             KernelError: it cannot be had.
         """
-        return self._holding.program_fd(name)
+        return self.holding.program_fd(name)
 
     def stat(self, which: abi.GuardStat) -> int:
         """Return one counter of the kernel."""
-        return per_cpu_sum(self._holding.map_fd("sw_guard_stats"), which)
+        return per_cpu_sum(self.holding.map_fd("sw_guard_stats"), which)
 
     def close(self) -> None:
         """Stop reading and let go; call it once."""
         self.ring.close()
-        self._holding.close()
+        self.holding.close()

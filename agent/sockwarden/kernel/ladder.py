@@ -7,7 +7,7 @@ print. Pure: what the machine offers comes as answers, and trying a rung is the 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import KernelError
@@ -177,6 +177,36 @@ def choose(mode: str, answers: tuple[Answer, ...], attempt: Callable[[Rung], str
     if chosen is None:
         raise AssertionError("the rung 'none' always works")
     return GuardReport(chosen, tuple(rows))
+
+
+def with_words(report: GuardReport, words: str) -> GuardReport:
+    """Return a report whose row in force also says ``words``."""
+    if not words:
+        return report
+    rows = (replace(row, reason=f"{row.reason}; {words}") if row.in_force else row for row in report.rows)
+    return replace(report, rows=tuple(rows))
+
+
+def trial(answers: tuple[Answer, ...], attempt: Callable[[Rung], str] | None) -> tuple[Row, ...]:
+    """Return the row of every rung without choosing one.
+
+    ``attempt`` proves a rung and takes it down again; None only says which cannot be had.
+    """
+    rows = []
+    for rung in ordered(answers):
+        missing = lacking(rung, answers)
+        if missing is not None:
+            rows.append(Row(rung.name, State.REFUSED, missing.reason, missing.remedy))
+        elif is_superfluous(rung, answers):
+            rows.append(Row(rung.name, State.NOT_NEEDED, BCC_NOT_NEEDED))
+        elif rung.name == NONE:
+            rows.append(Row(rung.name, State.PROVED, rung.effect))
+        elif attempt is None:
+            rows.append(Row(rung.name, State.NOT_TRIED, "nothing that it needs is missing"))
+        else:
+            row = _tried(rung, answers, attempt)
+            rows.append(replace(row, state=State.PROVED) if row.in_force else row)
+    return tuple(rows)
 
 
 def _tried(rung: Rung, answers: tuple[Answer, ...], attempt: Callable[[Rung], str]) -> Row:

@@ -1,7 +1,7 @@
 """Opens, loads and attaches one BPF object of the package.
 
 Owns the objects' place, which programs are loaded, and their links. Must not decide which rung to try.
-Everything is released by ``close``; the kernel releases it too when this process dies.
+Everything is released by ``close``, and by the kernel when this process dies, but for what was pinned.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ GUARD: Final = "guard"
 TRACK: Final = "track"
 
 
+def object_path(name: str) -> Path:
+    """Return where the package keeps an object."""
+    return OBJECTS / f"{name}.bpf.o"
+
+
 class BpfObject:
     """One loaded object. ``programs`` are the only ones that are loaded and attached."""
 
@@ -35,7 +40,7 @@ class BpfObject:
         self._library = libbpf.library()
         self._links: dict[str, int] = {}
         self._name = name
-        path = OBJECTS / f"{name}.bpf.o"
+        path = object_path(name)
         if not path.is_file():
             raise KernelError(f"{path} is missing", remedy="build it with 'make -C bpf', or install the whole package")
         libbpf.forget_log()
@@ -84,8 +89,23 @@ class BpfObject:
         libbpf.check_pointer(f"find program {name}", found)
         return libbpf.check(f"open program {name}", self._library.bpf_program__fd(found))
 
+    def maps(self) -> dict[str, int]:
+        """Return the descriptors of all maps that can be pinned; they stay this object's own."""
+        found: dict[str, int] = {}
+        one = self._library.bpf_object__next_map(self._object, None)
+        while one:
+            name = self._library.bpf_map__name(one).decode()
+            if "." not in name:  # global data (.rodata, .bss): its programs hold it, and bpffs takes no dots
+                found[name] = self._library.bpf_map__fd(one)
+            one = self._library.bpf_object__next_map(self._object, one)
+        return found
+
+    def links(self) -> dict[str, int]:
+        """Return the descriptors of all links by their programs' names; they stay this object's own."""
+        return {program: self._library.bpf_link__fd(link) for program, link in self._links.items()}
+
     def close(self) -> None:
-        """Detach and unload everything; a second call does nothing."""
+        """Let go of everything: what is not pinned is detached and unloaded. A second call does nothing."""
         while self._links:
             _, link = self._links.popitem()
             self._library.bpf_link__destroy(link)

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 _ALLOW, _DENY = abi.KernelVerdict.ALLOW, abi.KernelVerdict.DENY
 
-_HOST: Final = {abi.SocketClass.ENGINE: _ALLOW, abi.SocketClass.HOST_ONLY: _ALLOW, abi.SocketClass.PUBLIC: _ALLOW}
-"""Verdict for processes in the host's own mount namespace: they have the host's files already."""
+_HOST: Final = dict.fromkeys(
+    (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY, abi.SocketClass.PUBLIC, abi.SocketClass.CANARY), _ALLOW
+)
+"""Verdict for processes in the host's own mount namespace: they have the host's files already. The canary flies outside
+of it; were its socket left under guard by an agent that died, and its inode given to another, the host would not mind.
+"""
 
 _OTHERS: Final = {abi.SocketClass.PUBLIC: _ALLOW}
 """Verdict for everybody else. The gateway judges its own clients; the rest is denied."""
@@ -33,6 +37,8 @@ class Publication:
     def __init__(self, map_fd: Callable[[str], int]) -> None:
         """Use the maps that ``map_fd`` gives descriptors of, and go on with what is in force there.
 
+        A canary among it is an earlier agent's that died in the flight: the next publication leaves it out.
+
         Raises:
             KernelError: a map is missing or cannot be read.
         """
@@ -42,10 +48,14 @@ class Publication:
         config = single(self._config_fd, abi.RawConfig)
         self.generation = config.generation
         self.action = abi.Action(config.action)
-        self.sockets: Mapping[SocketIdentity, abi.SocketClass] = {
+        found = {
             SocketIdentity(key.device, key.inode): abi.SocketClass(self._guarded.get(key) or 0)
             for key in self._guarded.keys()  # noqa: SIM118 - no dict
             if key.generation == self.generation
+        }
+        lasting = (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY, abi.SocketClass.PUBLIC)
+        self.sockets: Mapping[SocketIdentity, abi.SocketClass] = {
+            identity: socket_class for identity, socket_class in found.items() if socket_class in lasting
         }
         self.verdicts: dict[tuple[int, abi.SocketClass], abi.KernelVerdict] = {
             (key.cgroup_id, abi.SocketClass(key.socket_class)): abi.KernelVerdict(self._verdicts.get(key) or 0)

@@ -83,11 +83,15 @@ def prove(rung: Rung, force: Force) -> None:
     with canary.dummy_socket() as path:
         # The class of the canary is enforced whatever the action says.
         publication.publish({**before, identify(path): abi.SocketClass.CANARY}, publication.action)
-        flight = canary.fly(path)
-        held = flight.blocked if rung.blocking else flight.killed
+        met = force.stat(abi.GuardStat.CANARY)
+        try:
+            flight = canary.fly(path)
+        finally:
+            publication.publish(before, publication.action)
+        # What another set in force did proves nothing of this one.
+        held = (flight.blocked if rung.blocking else flight.killed) and force.stat(abi.GuardStat.CANARY) > met
         if force.programs[0] in WATCHERS:
             held = flight.status == 0 and _saw(force, flight.pid, path)
-    publication.publish(before, publication.action)
     if not held:
         raise KernelError(
             f"{rung.name} loads and attaches, but a connect() that must not pass ended with status {flight.status}",
