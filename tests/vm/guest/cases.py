@@ -31,6 +31,7 @@ from sockwarden.kernel.rungs import PROGRAMS, WATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.vm.guest.report import Report
 
@@ -191,13 +192,19 @@ def the_connector_is_known_by_the_accepted_descriptor(report: Report, rung: str)
                 if actor is not None:
                     same((actor.tgid, actor.cgroup_id), (pid, stage.cgroup.stat().st_ino))
                     same(actor.mnt_ns not in (0, process.host_mount_namespace()), True)
+                    same((actor.mnt_id > 0, actor.mnt_id < 1 << 40), (True, True))  # counted from 1, no address
         with report.case(f"{rung}: two waiting connectors are told apart"):
             pids = [stage.begin(lambda _place: roads.connect(str(stage.public))) for _ in range(2)]
             for pid in pids:
                 same(stage.end(pid), 0)
             with _accepted(stage) as first, _accepted(stage) as second:
-                found = [actor.tgid for actor in (_connector(stage, first), _connector(stage, second)) if actor]
-                same(sorted(found), sorted(pids))
+                found = [actor for actor in (_connector(stage, first), _connector(stage, second)) if actor]
+                same(sorted(actor.tgid for actor in found), sorted(pids))
+                same(len({actor.mnt_id for actor in found}), 2)
+        with report.case(f"{rung}: an ordinary connection has no connector"):
+            same(stage.end(stage.begin(lambda _place: roads.connect(str(stage.ordinary)))), 0)
+            with _accepted(stage, stage.ordinary) as other:
+                same(_connector(stage, other), None)
         with report.case(f"{rung}: another descriptor has no connector"):
             left, right = socket.socketpair()
             with left, right:
@@ -269,7 +276,7 @@ def _publish_under_fire(stage: Stage) -> None:
         return 0
 
     try:
-        pid = stage.begin(hammer)
+        pid = stage.begin(hammer, cgroup=stage.make_cgroup())  # what it cannot tell any more, others still can
         os.close(told_writing)  # a client that dies early ends the read below
         os.read(told_reading, 1)
         for _ in range(PUBLICATIONS):
@@ -304,8 +311,8 @@ def _re_pointing_client(stage: Stage) -> int:
     return pid
 
 
-def _accepted(stage: Stage) -> socket.socket:
-    one = stage.accept(stage.public)
+def _accepted(stage: Stage, where: Path | None = None) -> socket.socket:
+    one = stage.accept(where or stage.public)
     if one is None:
         raise AssertionError("nothing was accepted")
     return one

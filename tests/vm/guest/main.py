@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vm.guest import bench, cases, compiled, engine, systemd
+from tests.vm.guest import bench, cases, compiled, engine, handover, judged, systemd
 from tests.vm.guest.report import Report
 
 
@@ -49,11 +49,16 @@ def _rungs(report: Report, rungs: dict[str, str]) -> None:
             with report.case(f"{rung}: in force"):
                 if rung in cases.BLOCKING:
                     cases.a_blocking_rung_holds(report, rung)
-                    cases.the_connector_is_known_by_the_accepted_descriptor(report, rung)
+                    handover.a_connection_cannot_be_handed_over(report, rung)
+                    judged.verdicts_hold_by_cgroup(report, rung)
+                    judged.a_flood_of_one_cgroup_hides_nothing_of_another(report, rung)
                     cases.a_flood_does_not_open_a_blocking_rung(report, rung)
                     cases.the_agent_may_have_a_namespace_of_its_own(report, rung)
                 else:
                     cases.a_killing_rung_holds(report, rung)
+                if rung in (*cases.BLOCKING, "kprobe"):
+                    cases.the_connector_is_known_by_the_accepted_descriptor(report, rung)
+                    judged.the_canary_is_enforced_in_every_mode(report, rung)
 
 
 if __name__ == "__main__":

@@ -153,10 +153,14 @@ def user_namespace(place: Place) -> int:
     return connect(place.text)
 
 
-def from_the_host(place: Place) -> int:
+def enter_host() -> None:
     """Be a process of the host, whatever the agent is: the way of a test, closed to a container."""
     with open("/proc/1/ns/mnt", "rb") as host:
         _called("setns", _libc.setns(host.fileno(), _CLONE_NEWNS))
+
+
+def from_the_host(place: Place) -> int:
+    enter_host()
     return connect(place.text)
 
 

@@ -72,7 +72,7 @@ class Stage:
         try:
             self.guard.start(self._loop)
             self.start_seconds = time.monotonic() - started
-            self.cgroup = self._make_cgroup()
+            self.cgroup = self.make_cgroup()
             self.publish()
         except BaseException:
             self._stack.close()
@@ -108,15 +108,31 @@ class Stage:
         except BlockingIOError:
             return None
 
-    def begin(self, walk: Callable[[roads.Place], int], *, outside: bool = True, stay: bool = False) -> int:
-        """Fork a client into the cgroup, and out of the host's mount namespace if ``outside``; return its pid."""
+    def make_cgroup(self, below: Path | None = None) -> Path:
+        """Make one more cgroup for clients, below another one or at the top; it is removed with the stage."""
+        top = below or cgrouptree.mount_point()
+        if top is None:
+            raise AssertionError("the machine has no cgroup v2 tree")
+        made = Path(tempfile.mkdtemp(prefix="client-", dir=top))
+        self._stack.callback(made.rmdir)
+        return made
+
+    def begin(
+        self,
+        walk: Callable[[roads.Place], int],
+        *,
+        outside: bool = True,
+        stay: bool = False,
+        cgroup: Path | None = None,
+    ) -> int:
+        """Fork a client into a cgroup, and out of the host's mount namespace if ``outside``; return its pid."""
         private = self.folder / f"client-{self._clients}"
         private.mkdir()
         self._clients += 1
         place = roads.Place(self.guarded, private, os.getpid(), stay)
         pid = os.fork()
         if pid == 0:
-            os._exit(self._act(walk, place, outside=outside))
+            os._exit(self._act(walk, place, cgroup or self.cgroup, outside=outside))
         return pid
 
     def end(self, pid: int) -> int:
@@ -171,10 +187,10 @@ class Stage:
         finally:
             self._loop.remove_reader(number)
 
-    def _act(self, walk: Callable[[roads.Place], int], place: roads.Place, *, outside: bool) -> int:
+    def _act(self, walk: Callable[[roads.Place], int], place: roads.Place, cgroup: Path, *, outside: bool) -> int:
         """Be the client: the child's whole life."""
         try:
-            (self.cgroup / "cgroup.procs").write_text(str(os.getpid()), "ascii")
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()), "ascii")
             if outside:
                 roads.leave_host()
             status = walk(place)
@@ -184,14 +200,6 @@ class Stage:
         while status == 0 and place.stay:
             signal.pause()
         return status
-
-    def _make_cgroup(self) -> Path:
-        top = cgrouptree.mount_point()
-        if top is None:
-            raise AssertionError("the machine has no cgroup v2 tree")
-        made = Path(tempfile.mkdtemp(prefix="client-", dir=top))
-        self._stack.callback(made.rmdir)
-        return made
 
     def _judge(self, event: ConnectEvent) -> bool:
         return event.mnt_ns == process.host_mount_namespace()
