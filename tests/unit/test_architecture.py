@@ -20,7 +20,7 @@ RANKS: Final = (
     {"engine", "identity", "images", "kernel", "observe"},
     {"gateway"},
     {"service"},
-    {"demo"},
+    {"demo", "doctor"},
     {"cli"},
 )
 """A module imports only lower ranks, or its own folder."""

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from sockwarden import __version__
-from sockwarden.cli import check, demo, explain, reload, run, status
+from sockwarden.cli import check, demo, doctor, explain, guard, reload, run, status
 from sockwarden.cli.screen import Screen
 from sockwarden.config import DEFAULT_FILE, GuardMode, RequiredRung
 from sockwarden.errors import DocumentError, ExitCode, SockwardenError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _EXIT_CODES = """exit codes:
-  0   done; check: no fault; explain: allowed; status: protected
-  1   failed; check, explain: see the message
+  0   done; check: no fault; explain: allowed; status: protected; doctor: nothing open was found
+  1   failed; check, explain: see the message; doctor: something is open, or cannot be told
   2   wrong usage
   3   explain: denied; status: not protected
   69  the engine, the agent or a registry does not answer
@@ -79,6 +79,35 @@ def build_parser() -> argparse.ArgumentParser:
     _config_option(command)
     _json_option(command)
     command.set_defaults(main=status.main)
+
+    command = commands.add_parser(
+        "doctor",
+        help="what guards this host, which other roads lead to an engine, and what to do",
+        description="Asks the running agent, and looks for itself: at what the kernel offers, at what is pinned, at "
+        "ports and options of the engines' processes, at running containers that have power over the host, and at who "
+        "in a container holds a connection. It changes nothing. What cannot be told counts as open.",
+    )
+    _config_option(command)
+    command.add_argument(
+        "--try",
+        dest="try_rungs",
+        action="store_true",
+        help="prove every rung that is not in force by its own canary, and take it down again",
+    )
+    _json_option(command)
+    command.set_defaults(main=doctor.main)
+
+    command = commands.add_parser(
+        "guard",
+        help="list what is pinned of the guard, or remove it",
+        description="A blocking rung is pinned in bpffs: it goes on when the agent stops or is killed. status lists "
+        "the pinned sets; unload removes them, and says what is open afterwards. It refuses while the agent runs.",
+    )
+    command.add_argument("action", choices=("status", "unload"), help="what to do")
+    _config_option(command)
+    command.add_argument("--force", action="store_true", help="unload: also while the agent runs")
+    _json_option(command)
+    command.set_defaults(main=guard.main)
 
     command = commands.add_parser("reload", help="let the running agent read its policy file again (as SIGHUP does)")
     _config_option(command)

@@ -77,6 +77,18 @@ class EngineClient:
         """
         return await self._inspect(f"/containers/{_object_name(id_or_name, 'container')}/json")
 
+    async def running_containers(self) -> tuple[str, ...]:
+        """Return the ids of all containers that run; raises EngineError."""
+        status, body, _ = await self._request("GET", "/containers/json")
+        try:
+            answer = json.loads(body) if status == 200 else None
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, list):
+            raise EngineError(f"the engine did not list its containers: {_message(status, body)}")
+        ids = (one.get("Id") if isinstance(one, dict) else None for one in answer)
+        return _texts([found for found in ids if found])
+
     async def inspect_volume(self, name: str, /) -> dict[str, Any] | None:
         """Return what the engine knows of a volume, or None; raises as ``inspect_container`` does."""
         return await self._inspect(f"/volumes/{_object_name(name, 'volume')}")

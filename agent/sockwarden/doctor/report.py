@@ -1,0 +1,73 @@
+"""A diagnosis as text in aligned columns, or as JSON values. Pure; colour is the caller's."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+from sockwarden.doctor.diagnosis import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sockwarden.doctor.diagnosis import Diagnosis, Line
+
+STYLES: Final = {
+    Mark.OK: "green",
+    Mark.NO: "dim",
+    Mark.WARN: "yellow",
+    Mark.UNTOLD: "yellow",
+    Mark.OPEN: "red",
+}
+"""The colour of each mark."""
+
+MAX_SUBJECT: Final = 34
+"""Columns for the subject; a longer one pushes its own text to the right."""
+
+_MARK_COLUMNS: Final = max(len(mark.value) for mark in Mark)
+
+
+def text_lines(diagnosis: Diagnosis, paint: Callable[[str, str], str], width: int) -> Iterator[str]:
+    """Yield the lines for a reader whose screen has ``width`` columns; ``paint(text, style)`` colours a text."""
+    for section in diagnosis.sections:
+        yield paint(section.title, "bold")
+        subject = min(MAX_SUBJECT, max((len(line.subject) for line in section.lines), default=0))
+        for line in section.lines:
+            yield from _rows(line, subject, paint, width)
+        yield ""
+    if diagnosis.advice:
+        yield paint("What to do", "bold")
+        for advice in diagnosis.advice:
+            yield from textwrap.wrap(advice, width, initial_indent="  - ", subsequent_indent="    ", **_PLAIN)
+        yield ""
+    yield paint(diagnosis.conclusion, "red" if diagnosis.is_open else "green")
+
+
+_PLAIN: Final[dict[str, Any]] = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def _rows(line: Line, subject: int, paint: Callable[[str, str], str], width: int) -> Iterator[str]:
+    head = f"  {line.mark.value:<{_MARK_COLUMNS}}  {line.subject:<{subject}}  "
+    margin = " " * (2 + _MARK_COLUMNS + 2 + subject + 2)
+    room = max(width - len(margin), MAX_SUBJECT)
+    rows = textwrap.wrap(line.text, room, **_PLAIN) or [""]
+    marked = f"  {paint(f'{line.mark.value:<{_MARK_COLUMNS}}', STYLES[line.mark])}  "
+    yield f"{marked}{head[_MARK_COLUMNS + 4 :]}{rows[0]}".rstrip()
+    for row in rows[1:]:
+        yield f"{margin}{row}"
+
+
+def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return the JSON values of ``sockwarden doctor --json``."""
+    return {
+        "open": diagnosis.is_open,
+        "conclusion": diagnosis.conclusion,
+        "advice": list(diagnosis.advice),
+        "sections": {
+            section.name: [
+                {"mark": line.mark.name.lower(), "subject": line.subject, "text": line.text, "remedy": line.remedy}
+                for line in section.lines
+            ]
+            for section in diagnosis.sections
+        },
+    }
