@@ -14,6 +14,7 @@ from sockwarden.policy.decide import Generation, decide_client
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 
 class Resolver(Protocol):
@@ -49,6 +50,8 @@ class SocketAdmission:
     def __init__(self, resolver: Resolver, store: ImageStore, images: Images) -> None:
         """Judge with ``images``; a reload replaces that attribute together with the generation."""
         self.images = images
+        self.turned_away: Callable[[Generation, Client, Verdict], None] = _ignore
+        """Called for every request of a container that may not use the socket; its connection is closed."""
         self._resolver = resolver
         self._store = store
 
@@ -82,7 +85,14 @@ class SocketAdmission:
             reason = f"the engine cannot say what image its container runs ({error})"
             return decide_client(generation, UnknownClient(client.peer, Rule.ENGINE, reason), None)
         # An image that was removed under its container has no names left; its id still tells.
-        return decide_client(generation, client, await self.images.judge(image or _known(client)))
+        verdict = decide_client(generation, client, await self.images.judge(image or _known(client)))
+        if not verdict.allowed:
+            self.turned_away(generation, client, verdict)
+        return verdict
+
+
+def _ignore(_generation: Generation, _client: Client, _verdict: Verdict) -> None:
+    """Do nothing where nobody wants to know."""
 
 
 def _known(client: ContainerClient) -> LocalImage:

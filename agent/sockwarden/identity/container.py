@@ -126,6 +126,11 @@ class ContainerResolver:
             reason = f"the init process of its container cannot be read ({error})"
         return UnknownClient(peer, Rule.ENGINE, reason)
 
+    def init_lines(self, container_id: str) -> str | None:
+        """Return the text of /proc/PID/cgroup of a known container's init process, None if it does not run."""
+        entry = self._remembered(container_id)
+        return None if entry is None else entry.init_lines
+
     def forget(self, container_id: str) -> None:
         """Drop a container that stopped. Safe to miss: a cached container is checked again on each use."""
         self._known.pop(container_id, None)

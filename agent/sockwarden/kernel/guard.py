@@ -274,6 +274,13 @@ class Guard:
         if self._force is not None:
             self._force.publication.drop_verdict(cgroup_id, abi.SocketClass.PUBLIC)
 
+    def forget_cgroups(self) -> None:
+        """Take back all that ``deny_cgroup`` did, here or in an earlier agent."""
+        if self._force is not None:
+            for cgroup_id, socket_class in list(self._force.publication.verdicts):
+                if socket_class is abi.SocketClass.PUBLIC:
+                    self._force.publication.drop_verdict(cgroup_id, socket_class)
+
     def close(self) -> None:
         """Take everything down; a second call does nothing."""
         self._end_vigil()

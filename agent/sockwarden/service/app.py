@@ -37,6 +37,7 @@ from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
 from sockwarden.images.registry import RegistryClient
 from sockwarden.images.resolver import Resolver
+from sockwarden.kernel import cgrouptree
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.observe.audit import AuditLog
 from sockwarden.observe.exposition import MetricsServer, serve
@@ -49,6 +50,7 @@ from sockwarden.service.generations import Generations
 from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
 from sockwarden.service.status import status_of
+from sockwarden.service.verdicts import KernelVerdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +105,9 @@ class Agent:
         )
         self.guard = Guard(settings, self.sentry.may_touch, self.sentry.saw)
         self.watch = GuardWatch(self.guard, self.metrics.guard, self.audit, Path(config.daemon.run_dir))
+        self.verdicts = KernelVerdicts(
+            self.guard, self.resolver.init_lines, self.audit, self.takeover.public, cgrouptree.mount_point
+        )
         self.recorder = DecisionRecorder(self.metrics, self.audit)
         self.paths = HostPaths()
         self.generations = Generations(config, self.engine, self.digests, self.holdings, self._publish)
@@ -171,6 +176,8 @@ class Agent:
         generation, images = self.generations.current, self.generations.images
         assert generation is not None  # noqa: S101  # load() has put one in force
         self._admission = SocketAdmission(self.resolver, self.engine, images)
+        if self.config.guard.mode is not GuardMode.NONE:
+            self._admission.turned_away = self.verdicts.turned_away
         self._inspection = BodyInspection(self.engine, images, self._guarded, self.paths)
         self._wiring = Wiring(self.upstream, self._admission, self._inspection, self.recorder, generation)
         self.server = GatewayServer(self._wiring, self.takeover)
@@ -199,6 +206,7 @@ class Agent:
     def _publish(self, generation: Generation, images: ImageList) -> None:
         self.sentry.generation = generation
         if self.config.guard.mode is not GuardMode.NONE:
+            self.verdicts.clear()
             self.guard.set_action(self._action(generation))
         self.recorder.generation = generation
         self.metrics.policy_generation = generation.number
@@ -239,7 +247,8 @@ class Agent:
         self.metrics.open_connections = self.server.open_connections if self.server else 0
         if self.config.guard.mode is not GuardMode.NONE:
             self.sentry.refresh_counters()
-            self.watch.beat(Extras())
+            self.verdicts.beat()
+            self.watch.beat(Extras(denied_cgroups=len(self.verdicts)))
 
 
 def _settle() -> None:
