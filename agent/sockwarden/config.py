@@ -14,6 +14,7 @@ from sockwarden.documents.address import ListenAddress, base_url, is_loopback, p
 from sockwarden.documents.duration import format_duration, parse_duration
 from sockwarden.documents.faults import FaultList, quoted
 from sockwarden.documents.fields import Fields, Text
+from sockwarden.documents.glob import parse_glob
 from sockwarden.documents.place import UNKNOWN
 from sockwarden.documents.toml import scan_toml
 from sockwarden.model import Mode
@@ -38,6 +39,12 @@ MAX_RUN_DIR_BYTES: Final = 80
 
 PIN_DIR: Final = "/sys/fs/bpf/sockwarden"
 """On bpffs where systemd and every distribution mount it."""
+
+DEFAULT_GLOBS: Final = "default"
+"""The word in ``guard.host_only`` that stands for the sockets that we know of; see ``service.hostonly``."""
+
+MAX_GLOBS: Final = 64
+"""Globs of sockets; each is looked for again whenever something changes in a folder on its way."""
 
 REFRESH_LIMITS_SECONDS: Final = (60.0, 30 * 86400.0)
 """Registries count requests, so not below a minute; longer than a month is no refresh, and moved tags stay refused."""
@@ -122,12 +129,14 @@ class GatewayConfig:
 class GuardConfig:
     """``[guard]``: the kernel side. Without a rung as strong as ``required`` the agent does not start.
 
-    A blocking rung is pinned in ``pin_dir`` and outlives the agent; with "" nothing is pinned.
+    A blocking rung is pinned in ``pin_dir`` and outlives the agent; with "" nothing is pinned. ``host_only`` are globs
+    of sockets that no container may touch; ``DEFAULT_GLOBS`` among them stands for those that we know of.
     """
 
     mode: GuardMode = GuardMode.AUTO
     required: RequiredRung = RequiredRung.NONE
     pin_dir: str = PIN_DIR
+    host_only: tuple[str, ...] = (DEFAULT_GLOBS,)
 
     @property
     def contradiction(self) -> str:
@@ -318,12 +327,26 @@ class _Reading:
         required = fields.choice("required", RequiredRung.NONE)
         written = fields.text("pin_dir")
         pin_dir = "" if written is not None and not written.text else self._path(fields, "pin_dir", PIN_DIR)
-        found = GuardConfig(mode, required, pin_dir)
+        found = GuardConfig(mode, required, pin_dir, self._host_only(fields))
         if found.contradiction:
             remedy = 'set guard.mode = "auto", or a lower guard.required'
             self._faults.add(fields.value_place("required"), found.contradiction, remedy)
         fields.finish()
         return found
+
+    def _host_only(self, fields: Fields) -> tuple[str, ...]:
+        texts = fields.texts("host_only")
+        if not fields.has("host_only"):
+            return (DEFAULT_GLOBS,)
+        if len(texts) > MAX_GLOBS:
+            message = f"guard.host_only has {len(texts)} items; the limit is {MAX_GLOBS}"
+            self._faults.add(texts[MAX_GLOBS].place, message, "write fewer globs, with * in them")
+        remedy = f'write "/run/NAME/*.sock", or "{DEFAULT_GLOBS}" for the sockets that sockwarden knows of'
+        found = (
+            text.text if text.text == DEFAULT_GLOBS else self._parsed(parse_glob, text, "a glob of sockets", remedy)
+            for text in texts[:MAX_GLOBS]
+        )
+        return tuple(dict.fromkeys(glob for glob in found if glob is not None))
 
     def policy(self, fields: Fields) -> PolicyConfig:
         default = PolicyConfig()

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from sockwarden.config import (
+    MAX_GLOBS,
     Action,
     AuditConfig,
     ClientsConfig,
@@ -42,6 +43,7 @@ takeover = "none"
 mode = "tracepoint"
 required = "tracepoint"
 pin_dir = ""
+host_only = ["default", "/run/x/*.sock", "default"]
 [policy]
 file = "/srv/policy.json"
 mode = "audit"
@@ -81,7 +83,7 @@ def test_every_key_is_read():
     assert config(FULL) == Config(
         engine=EngineConfig("/srv/engine.sock"),
         gateway=GatewayConfig("/srv/docker.sock", Takeover.NONE),
-        guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT, ""),
+        guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT, "", ("default", "/run/x/*.sock")),
         policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL),
         metrics=MetricsConfig(ListenAddress("::1", 0)),
         audit=AuditConfig("/srv/audit.log"),
@@ -188,6 +190,18 @@ def test_metrics_can_be_switched_off(text):
         ("policy.mode = 'enforced'", 1, 15, 'unknown value of policy.mode: "enforced"'),
         ("guard.mode = 'fentry'", 1, 14, 'unknown value of guard.mode: "fentry"'),
         ("guard.pin_dir = 'pins'", 1, 17, 'guard.pin_dir must be an absolute path, not "pins"'),
+        (
+            "guard.host_only = ['/run/a.sock', 'b.sock']",
+            1,
+            35,
+            '"b.sock" is not a glob of sockets: it does not start with /',
+        ),
+        (
+            "guard.host_only = '/run/a.sock'",
+            1,
+            19,
+            'guard.host_only must be a list of strings, not a string "/run/a.sock"',
+        ),
         ("guard.required = 'auto'", 1, 18, 'unknown value of guard.required: "auto"'),
         (
             "[guard]\nmode = 'kprobe'\nrequired = 'lsm'",
@@ -318,3 +332,12 @@ def test_a_swap_takes_the_engines_path_and_may_have_a_second_one():
 def test_without_a_swap_the_gateway_takes_the_path_that_it_listens_on():
     config = parse_config(b"[gateway]\nlisten = '/e/gateway.sock'\ntakeover = 'none'", "f")
     assert (config.public_socket, config.second_socket) == ("/e/gateway.sock", None)
+
+
+def test_more_globs_than_the_limit_are_a_fault_at_the_first_that_is_too_much():
+    globs = [f"/run/{number}.sock" for number in range(MAX_GLOBS + 1)]
+    assert places_of(f"guard.host_only = {globs}")[0][2] == "guard.host_only has 65 items; the limit is 64"
+
+
+def test_an_empty_list_of_globs_guards_none():
+    assert config("guard.host_only = []").guard.host_only == ()
