@@ -28,6 +28,7 @@ from sockwarden.kernel.lifefeed import LifeFeed
 from sockwarden.kernel.ringbuf import RECORDS_PER_TURN
 from sockwarden.kernel.shears import ShearsThread
 from sockwarden.kernel.sockets import SocketIdentity, identify
+from sockwarden.kernel.succession import Succession
 from sockwarden.kernel.sweeper import Sweeper
 from sockwarden.kernel.tracker import Tracker
 from sockwarden.kernel.vigil import Findings, Vigil
@@ -51,7 +52,8 @@ _OF_THE_HOST: Final = (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY)
 class GuardSettings:
     """``mode`` is one of ``ladder.MODES``; ``watcher`` pins the tracepoint rung to one of ``rungs.WATCHERS``.
 
-    ``required`` names a rung; nothing that is weaker is put in force.
+    ``required`` names a rung; nothing that is weaker is put in force. A blocking rung is pinned in ``pin_dir`` and
+    outlives the agent; with "" it ends with it.
     """
 
     mode: str = ladder.AUTO
@@ -59,6 +61,7 @@ class GuardSettings:
     ring_bytes: int = RING_BYTES
     watcher: str = ""
     required: str = ladder.NONE
+    pin_dir: str = ""
 
 
 class Guard:
@@ -81,6 +84,8 @@ class Guard:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: Sweeper | None = None
         self._shears: ShearsThread | None = None
+        self._succession: Succession | None = None
+        self._reads = False
         self._lost = self._muted = 0
         self._undecodable = 0
         self._gauge = Gauge()
@@ -103,19 +108,26 @@ class Guard:
             raise AssertionError("the guard has not been started")
         return self._report
 
+    @property
+    def guarded(self) -> tuple[GuardedSocket, ...]:
+        """The objects under guard, in the order in which they were named."""
+        return tuple(self._dealer.sockets.values())
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Choose and prove a rung, then watch its events on ``loop``.
+        """Choose and prove a rung, and go on with the policy of a pinned one; events are read once sockets are known.
 
         Blocks for some tenths of a second: the canary is a process.
 
         Raises:
-            KernelError: the mode names a rung that cannot be had, or none as strong as required can.
+            KernelError: the mode names a rung that cannot be had, or none as strong as required can; or another
+                agent has the pins.
         """
         self._loop = loop
         answers = probes.survey()
+        succession = self._succession = Succession(self._settings.pin_dir)
 
         def attempt(rung: ladder.Rung) -> str:
-            self._force = rungs.attempt(rung, rungs.Setup(self._settings.ring_bytes, self._settings.watcher))
+            self._force = succession.attempt(rung, rungs.Setup(self._settings.ring_bytes, self._settings.watcher))
             try:
                 if rung.name != "bcc":  # its kernels have no BTF, which track.bpf.o needs
                     self._life = LifeFeed(loop, self._settings.ring_bytes, self.tracker, self._lived)
@@ -125,9 +137,14 @@ class Guard:
             seen = "".join(f" {text}" for program, text in rungs.WATCHERS.items() if program in self._force.programs)
             return f"{rung.effect}{seen}; proved by the canary"
 
-        self._report = ladder.choose(self._settings.mode, answers, attempt, self._settings.required)
-        if self._force is not None:
-            loop.add_reader(self._force.ring.fileno(), self._read_connects)
+        try:
+            report = ladder.choose(self._settings.mode, answers, attempt, self._settings.required)
+            self._report = ladder.with_words(report, succession.settle(report.rung, self._force))
+        except KernelError:
+            self.close()
+            raise
+        if self._force is not None and self._force.publication.sockets:
+            self._dealer.action = self._force.publication.action  # of the agent before us, until ours is told
         self._shears = self._dealer.shears = ShearsThread(loop)
         self._sweeper = Sweeper(loop, self._sweep_targets, self._accepted_now, self._swept)
 
@@ -161,7 +178,11 @@ class Guard:
         Raises:
             KernelError: the map is full.
         """
-        self._publish({guarded.identity: guarded for guarded in objects}, self._dealer.action)
+        found = {guarded.identity: guarded for guarded in objects}
+        classes = {identity: guarded.socket_class for identity, guarded in found.items()}
+        self._publish(classes, self._dealer.action)
+        self._dealer.sockets = found
+        self._read_from_now_on()
         self.sweep()
 
     def allow_cgroups(self, cgroup_ids: Collection[int]) -> None:
@@ -176,7 +197,11 @@ class Guard:
             return
         publication = self._force.publication
         wanted = {(cgroup_id, socket_class) for cgroup_id in cgroup_ids for socket_class in _OF_THE_HOST}
-        allowed = {key for key, verdict in publication.verdicts.items() if verdict is abi.KernelVerdict.ALLOW}
+        allowed = {
+            key
+            for key, verdict in publication.verdicts.items()
+            if key[1] in _OF_THE_HOST and verdict is abi.KernelVerdict.ALLOW
+        }
         for key in allowed - wanted:
             publication.drop_verdict(*key)
         for key in wanted - allowed:
@@ -188,7 +213,8 @@ class Guard:
         Raises:
             KernelError: the map is full.
         """
-        self._publish(self._dealer.sockets, action)
+        # Those in force, not those that we know by a path: before the first guard_sockets they are another agent's.
+        self._publish(self._force.publication.sockets if self._force is not None else {}, action)
         self.sweep()
 
     def sweep(self) -> None:
@@ -256,7 +282,7 @@ class Guard:
         if force.programs[0] in rungs.WATCHERS:
             expected = Expected.SEEN
         self._vigil = Vigil(loop, folder, expected, self._stat, tell)
-        self._publish(self._dealer.sockets, self._dealer.action)
+        self._publish(force.publication.sockets, self._dealer.action)
         return self._vigil
 
     def deny_cgroup(self, cgroup_id: int) -> bool:
@@ -282,7 +308,7 @@ class Guard:
                     self._force.publication.drop_verdict(cgroup_id, socket_class)
 
     def close(self) -> None:
-        """Take everything down; a second call does nothing."""
+        """Let go of everything: what is pinned stays in force, the rest ends. A second call does nothing."""
         self._end_vigil()
         if self._sweeper is not None:
             self._sweeper.close()
@@ -291,6 +317,9 @@ class Guard:
             self._shears.close()
             self._shears = self._dealer.shears = None
         self._take_down()
+        if self._succession is not None:
+            self._succession.close()
+            self._succession = None
 
     def _take_down(self) -> None:
         if self._life is not None:
@@ -302,13 +331,23 @@ class Guard:
             self._force.close()
             self._force = None
 
-    def _publish(self, sockets: Mapping[SocketIdentity, GuardedSocket], action: abi.Action) -> None:
+    def _publish(self, classes: Mapping[SocketIdentity, abi.SocketClass], action: abi.Action) -> None:
         if self._force is not None:
-            classes = {identity: guarded.socket_class for identity, guarded in sockets.items()}
             canary = {} if self._vigil is None else {self._vigil.identity: abi.SocketClass.CANARY}
             self._force.publication.publish({**classes, **canary}, action)
-        self._dealer.sockets, self._dealer.action = sockets, action
+        self._dealer.action = action
         self._dealer.judge_anew()
+
+    def _read_from_now_on(self) -> None:
+        """Begin with what waited while nobody read, on the first call: the policy and the sockets are known now."""
+        if self._reads or self._force is None or self._loop is None or self._succession is None:
+            return
+        self._reads = True
+        self._succession.published()
+        for record in self._succession.waiting:
+            self._dealer.connected(record)
+        self._succession.waiting = []
+        self._loop.add_reader(self._force.ring.fileno(), self._read_connects)
 
     def _accepted_now(self) -> Collection[int]:
         return self.accepted()
@@ -341,8 +380,9 @@ class Guard:
         vigil.close()
         if self._force is not None:
             # The file is gone: a pinned guard must not go by its number, which may become another file's.
+            left = {key: value for key, value in self._force.publication.sockets.items() if key != vigil.identity}
             with contextlib.suppress(KernelError):
-                self._publish(self._dealer.sockets, self._dealer.action)
+                self._publish(left, self._dealer.action)
 
     def _stat(self, which: abi.GuardStat) -> int:
         return self._force.stat(which) if self._force is not None else 0
