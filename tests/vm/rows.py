@@ -24,7 +24,8 @@ class Row:
 
     ``auto`` is the rung that the ladder chooses by itself. ``engine`` names the rung for an act with a real
     engine, the whole agent and real containers instead, and ``systemd`` the one that ``auto`` must take in a whole
-    system. ``bench`` names rungs to measure instead of all tests. ``root`` is one of ``images.ROOTS``.
+    system. ``bench`` names rungs to measure instead of all tests. ``root`` is one of ``images.ROOTS``, ``processors``
+    is how many the machine has.
     """
 
     name: str
@@ -67,11 +68,19 @@ ROWS: Final = (
     # Nothing in the machine says how far its kernel may be preempted, so auto takes the rung that is never skipped.
     Row("trixie-default", "trixie", "", _rungs(lsm=HOLDS, listener=HOLDS), auto="lsm"),
     Row("trixie-nobpf", "trixie", "lsm=landlock,lockdown,yama,apparmor", _rungs(lsm=FOUND_OUT, listener=HOLDS)),
-    # A kernel without BTF, as far as the agent can see. It compiles for 2 minutes there.
+    # A kernel without BTF, as far as the agent can see. It compiles for a minute there.
     Row("bullseye-bcc", "bullseye", "btf=hidden", {}, auto="bcc", root="bcc"),
     # None for bullseye: Debian 12's runc starts no container on Linux 5.10 here, with or without the agent.
     Row("bookworm-engine", "bookworm", "", {}, engine="fmod_ret", root="engine"),
     Row("trixie-engine", "trixie", "", {}, engine="lsm", root="engine"),
+    # Two processors, emulated by two threads: what one processor never shows, such as a decision beside a publication.
+    Row(
+        "bookworm-smp",
+        "bookworm",
+        "",
+        {"fmod_ret": HOLDS, "guard_listener": REFUSED},
+        processors=2,
+    ),
     Row("bookworm-systemd", "bookworm", "userland=systemd", {}, systemd="fmod_ret", root="engine"),
 )
 

@@ -198,15 +198,17 @@ def _main_pid() -> int:
 def _systemctl(*words: str) -> None:
     done = _run("systemctl", *words, check=False)
     if done.returncode != 0:
-        raise AssertionError(f"systemctl {' '.join(words)}: {done.stderr}\n{_journal()}")
+        raise AssertionError(f"systemctl {' '.join(words)}: {done.stderr}\n{_journal(*words[1:])}")
 
 
 def _docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return _run("docker", *words, check=check)
 
 
-def _journal() -> str:
-    return _run("journalctl", "--no-pager", "--lines=30", "--output=cat", check=False).stdout
+def _journal(*units: str) -> str:
+    """Return the journal's end, of these units or of all but the agent's records of denials."""
+    words = [f"--unit={unit}" for unit in units if unit.endswith((".service", ".socket"))] or ["--priority=warning"]
+    return _run("journalctl", "--no-pager", "--lines=20", "--output=cat", *words, check=False).stdout
 
 
 def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
