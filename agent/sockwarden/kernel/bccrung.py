@@ -7,6 +7,7 @@ its 200 MB are never the agent's; it hands over plain instructions, and only the
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import KernelError
 from sockwarden.kernel import bytecode, headers, kprobes
-from sockwarden.kernel.loader import GUARD, OBJECTS
+from sockwarden.kernel.loader import GUARD, OBJECTS, TRACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,15 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "identity_free": "security_sk_free",
 }
 """Program to the kernel function at whose entry it runs (bpf/bcc/guard.bcc.c)."""
+
+TRACEPOINTS: Final[Mapping[str, str]] = {
+    "track_cgroup_mkdir": "cgroup_mkdir",
+    "track_cgroup_rmdir": "cgroup_rmdir",
+    "track_fork": "sched_process_fork",
+    "track_exec": "sched_process_exec",
+    "track_exit": "sched_process_exit",
+}
+"""Program to the raw tracepoint at which it runs (the same file)."""
 
 SOURCES: Final = OBJECTS / "source"
 """The sources that ship with the prebuilt objects, as they lie in bpf/."""
@@ -50,36 +60,41 @@ _COMPILER: Final = Path(__file__).with_name("bcccompile.py")
 
 
 class Compiled:
-    """Compiled and loaded programs with their maps; attaching is the caller's choice."""
+    """Compiled and loaded programs with the maps of one prebuilt object; attaching is the caller's choice."""
 
-    def __init__(self, programs: tuple[str, ...], max_entries: Mapping[str, int] | None = None) -> None:
-        """Compile and load ``programs``; ``max_entries`` overrides sizes by map name, as for ``BpfObject``.
+    def __init__(self, name: str, programs: tuple[str, ...], max_entries: Mapping[str, int] | None = None) -> None:
+        """Compile and load ``programs``; the arguments are those of ``BpfObject``.
 
-        Takes seconds, and the memory of a compiler in a process of its own.
+        The first call takes seconds, and the memory of a compiler in a process of its own; later ones go on with what
+        it said.
 
         Raises:
             KernelError: BCC or the headers are missing or do not fit together, or the compiler or the kernel refused.
         """
         kprobes.kind()
-        sizes = max_entries or {}
-        shapes = tuple(shape.sized(sizes.get(shape.name, shape.entries)) for shape in bytecode.shapes(GUARD))
-        code = compile_guard(headers.find(), shapes)
+        whole = {shape.name: shape for object_name in (GUARD, TRACK) for shape in bytecode.shapes(object_name)}
+        code = compile_guard(headers.find(), tuple(whole.values()))
         self._maps: dict[str, int] = {}
         self._programs: dict[str, int] = {}
-        self._probes: dict[str, int] = {}
+        self._attached: dict[str, int] = {}
         try:
-            self._load(programs, shapes, code)
+            self._make(name, max_entries or {})
+            self._load(programs, code, bytecode.numbered(whole))
         except KernelError:
             self.close()
             raise
 
     def attach(self, program: str) -> None:
-        """Attach one loaded program to its kernel function.
+        """Attach one loaded program to its kernel function or tracepoint.
 
         Raises:
-            KernelError: the kernel has no such function, or refuses a probe there.
+            KernelError: the kernel has no such place, or refuses a program there.
         """
-        self._probes[program] = kprobes.attach(FUNCTIONS[program], self._programs[program])
+        descriptor = self._programs[program]
+        if program in FUNCTIONS:
+            self._attached[program] = kprobes.attach(FUNCTIONS[program], descriptor)
+        else:
+            self._attached[program] = bytecode.attach_raw(TRACEPOINTS[program], descriptor)
 
     def map_fd(self, name: str) -> int:
         """Return the descriptor of a map, which stays this object's own.
@@ -103,20 +118,24 @@ class Compiled:
 
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
-        for held in (self._probes, self._programs, self._maps):
+        for held in (self._attached, self._programs, self._maps):
             while held:
                 os.close(held.popitem()[1])
 
-    def _load(self, programs: tuple[str, ...], shapes: tuple[MapShape, ...], code: Mapping[str, bytes]) -> None:
-        for shape in shapes:
-            self._maps[shape.name] = bytecode.make(shape)
-        numbers = dict(enumerate(self._maps.values(), bytecode.FIRST_NUMBER))
+    def _make(self, name: str, sizes: Mapping[str, int]) -> None:
+        for shape in bytecode.shapes(name):
+            self._maps[shape.name] = bytecode.make(shape.sized(sizes.get(shape.name, shape.entries)))
+
+    def _load(self, programs: tuple[str, ...], code: Mapping[str, bytes], numbers: Mapping[str, int]) -> None:
+        descriptors = {numbers[name]: descriptor for name, descriptor in self._maps.items()}
         for name in programs:
             if name not in code:
                 raise KernelError(f"{SOURCES} has no program {name}", remedy=bytecode.WHOLE_PACKAGE)
-            self._programs[name] = bytecode.load(name, bytecode.KPROBE, bytecode.resolve(code[name], numbers))
+            kind = bytecode.KPROBE if name in FUNCTIONS else bytecode.RAW_TRACEPOINT
+            self._programs[name] = bytecode.load(name, kind, bytecode.resolve(code[name], descriptors))
 
 
+@functools.lru_cache(maxsize=1)
 def compile_guard(found: headers.Headers, shapes: tuple[MapShape, ...]) -> dict[str, bytes]:
     """Return the instructions of every program of ``guard.bcc.c``, in which numbers stand for the maps.
 

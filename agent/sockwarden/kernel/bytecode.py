@@ -17,10 +17,11 @@ from sockwarden.kernel import libbpf
 from sockwarden.kernel.loader import OBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 KPROBE: Final = 2
-"""``BPF_PROG_TYPE_KPROBE`` (linux/bpf.h)."""
+RAW_TRACEPOINT: Final = 17
+"""``BPF_PROG_TYPE_KPROBE`` and ``BPF_PROG_TYPE_RAW_TRACEPOINT`` (linux/bpf.h)."""
 
 FIRST_NUMBER: Final = 0x53570000
 """What stands for the first map: far above any descriptor, so that one left behind is refused by the kernel."""
@@ -113,11 +114,17 @@ def shapes(name: str) -> tuple[MapShape, ...]:
         library.bpf_object__close(opened)
 
 
+def numbered(names: Iterable[str]) -> dict[str, int]:
+    """Return the number that stands for each map."""
+    return {name: number for number, name in enumerate(names, FIRST_NUMBER)}
+
+
 def options(wanted: tuple[MapShape, ...]) -> list[str]:
     """Return the compiler's options that tell each map's number, and its shape to be checked (bpf/bcc/world.h)."""
     told: list[str] = []
-    for number, shape in enumerate(wanted, FIRST_NUMBER):
-        told += [f"-DSW_MAP_{shape.name}={number}", f"-DSW_MAP_KEY_{shape.name}={shape.key_bytes}"]
+    numbers = numbered(shape.name for shape in wanted)
+    for shape in wanted:
+        told += [f"-DSW_MAP_{shape.name}={numbers[shape.name]}", f"-DSW_MAP_KEY_{shape.name}={shape.key_bytes}"]
         told.append(f"-DSW_MAP_VALUE_{shape.name}={shape.value_bytes}")
     return told
 
@@ -176,6 +183,17 @@ def load(name: str, kind: int, code: bytes) -> int:
     refusal = libbpf.failure(f"load {name}", -loaded)
     last = " | ".join(log.value.decode(errors="replace").splitlines()[-VERIFIER_LOG_LINES:])
     raise KernelError(f"{refusal} ({last})" if last else str(refusal), errno=refusal.errno, remedy=refusal.remedy)
+
+
+def attach_raw(tracepoint: str, program: int) -> int:
+    """Run a loaded program at a raw tracepoint; return the descriptor that keeps it there.
+
+    Raises:
+        KernelError: the kernel has no such tracepoint, or refused.
+    """
+    libbpf.forget_log()
+    attached = libbpf.library().bpf_raw_tracepoint_open(tracepoint.encode(), program)
+    return libbpf.check(f"attach to tracepoint {tracepoint}", attached)
 
 
 def _maps(opened: int) -> Iterator[int]:

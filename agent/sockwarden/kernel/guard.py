@@ -129,8 +129,9 @@ class Guard:
         def attempt(rung: ladder.Rung) -> str:
             self._force = succession.attempt(rung, rungs.Setup(self._settings.ring_bytes, self._settings.watcher))
             try:
-                if rung.name != "bcc":  # its kernels have no BTF, which track.bpf.o needs
-                    self._life = LifeFeed(loop, self._settings.ring_bytes, self.tracker, self._lived)
+                self._life = LifeFeed(
+                    loop, self._settings.ring_bytes, self.tracker, self._lived, rungs.loading(rung)
+                )
             except KernelError:
                 self._take_down()
                 raise

@@ -60,6 +60,7 @@ _PROTOTYPES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
     "bpf_map__value_size": (ctypes.c_uint32, (_pointer,)),
     "bpf_map__max_entries": (ctypes.c_uint32, (_pointer,)),
     "bpf_map_create": (_int, (_int, _text, *(ctypes.c_uint32,) * 3, _pointer)),
+    "bpf_raw_tracepoint_open": (_int, (_text, _int)),
     "bpf_prog_load": (_int, (_int, _text, _text, _text, _size, _pointer)),
     "bpf_map_update_elem": (_int, (_int, _pointer, _pointer, ctypes.c_uint64)),
     "bpf_map_lookup_elem": (_int, (_int, _pointer, _pointer)),

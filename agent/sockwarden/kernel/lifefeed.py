@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from sockwarden.kernel.bccrung import Compiled
     from sockwarden.kernel.tracker import Tracker
 
 TRACK_PROGRAMS: Final = (
@@ -39,8 +40,9 @@ class LifeFeed:
         ring_bytes: int,
         tracker: Tracker,
         tell: Callable[[abi.CgroupRecord | abi.ProcessRecord], None],
+        load: type[BpfObject | Compiled] = BpfObject,
     ) -> None:
-        """Load and attach.
+        """Load and attach; ``load`` says how.
 
         Raises:
             KernelError: the kernel refused.
@@ -49,7 +51,7 @@ class LifeFeed:
         self._tracker = tracker
         self._tell = tell
         self.undecodable = 0
-        self._object = BpfObject(TRACK, TRACK_PROGRAMS, {"sw_life": ring_bytes})
+        self._object = load(TRACK, TRACK_PROGRAMS, {"sw_life": ring_bytes})
         try:
             self._ring = Ring(self._object.map_fd("sw_life"))
             for program in TRACK_PROGRAMS:

@@ -49,14 +49,18 @@ class Setup:
     watcher: str = ""  # only this watcher of the tracepoint rung; "" takes the best
 
 
+def loading(rung: Rung) -> type[BpfObject | Compiled]:
+    """Return how the programs of a rung are loaded, and with them those that track container life."""
+    return Compiled if rung.name == "bcc" else BpfObject
+
+
 def load(rung: Rung, programs: tuple[str, ...], setup: Setup) -> Force:
     """Load, attach and prove one set of programs.
 
     Raises:
         KernelError: the kernel refused, or the canary got through.
     """
-    sizes = {"sw_connects": setup.ring_bytes}
-    loaded = Compiled(programs, sizes) if rung.name == "bcc" else BpfObject(GUARD, programs, sizes)
+    loaded = loading(rung)(GUARD, programs, {"sw_connects": setup.ring_bytes})
     try:
         for program in programs:
             loaded.attach(program)

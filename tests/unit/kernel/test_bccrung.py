@@ -7,6 +7,7 @@ import pytest
 from sockwarden.errors import KernelError
 from sockwarden.kernel import bccrung, bytecode
 from sockwarden.kernel.headers import Headers
+from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
 from sockwarden.kernel.rungs import PROGRAMS
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def test_every_program_of_the_rung_has_its_function_and_stands_in_the_shipped_so
     source = (bccrung.SOURCES / "bcc" / "guard.bcc.c").read_text("utf-8")
     wanted = {name for programs in PROGRAMS["bcc"] for name in programs}
     assert wanted == set(bccrung.FUNCTIONS)
+    assert set(TRACK_PROGRAMS) == set(bccrung.TRACEPOINTS)
+    wanted.update(TRACK_PROGRAMS)
     assert [name for name in wanted if f"int {name}(void *context)" not in source] == []
 
 

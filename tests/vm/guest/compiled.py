@@ -1,11 +1,13 @@
 """What must hold on a kernel without BTF: the rung bcc, chosen by ``auto`` and compiled in the machine.
 
-One stage for all cases: a compile takes two minutes there.
+One stage for all cases: a compile takes a minute there.
 """
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 from typing import TYPE_CHECKING
 
 from tests.vm.guest import cases, roads
@@ -37,6 +39,10 @@ def the_compiled_rung_holds(report: Report) -> None:
                 stage.accepted(stage.guarded)
                 stage.until(lambda pid=pid: bool(stage.events(pid)))  # type: ignore[misc]
                 same({event.connect.socket for event in stage.events(pid)}, {stage.guarded})
+        with report.case("bcc: the kernel kills by itself, while the agent does nothing"):
+            pid = stage.begin(roads.direct, stay=True)
+            same(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), KILLED)
+            stage.accepted(stage.guarded)
         with report.case("bcc: a host-only socket kills others"):
             same(stage.end(stage.begin(lambda _place: roads.connect(str(stage.host_only)), stay=True)), KILLED)
         with report.case("bcc: the agent itself connects"):
@@ -56,6 +62,7 @@ def the_compiled_rung_holds(report: Report) -> None:
                 if actor is not None:
                     same((actor.tgid, actor.cgroup_id), (pid, stage.cgroup.stat().st_ino))
                     same(actor.mnt_ns not in (0, process.host_mount_namespace()), True)
+        _life_is_told(report, stage)
         with report.case("bcc: audit lets pass and reports"):
             stage.guard.set_action(abi.Action.AUDIT)
             pid = stage.begin(roads.direct)
@@ -64,3 +71,14 @@ def the_compiled_rung_holds(report: Report) -> None:
         stage.guard.close()
         with report.case("bcc: once closed, the road is open again"):
             same(stage.send(roads.direct), Ending(0, accepted=1))
+
+
+def _life_is_told(report: Report, stage: Stage) -> None:
+    with report.case("bcc: a new cgroup is known by its id"):
+        number = stage.cgroup.stat().st_ino
+        stage.until(lambda: stage.guard.cgroup_path(number) == f"/{stage.cgroup.name}")
+    with report.case("bcc: the init of a new pid namespace is told from birth to end"):
+        subprocess.run(["unshare", "--pid", "--fork", "true"], check=True)
+        stage.until(lambda: any(cases._kind(record) is abi.Kind.INIT_EXIT for record in stage.life))
+        told = [kind for kind in map(cases._kind, stage.life) if kind is not None]
+        same(told, [abi.Kind.INIT_BORN, abi.Kind.INIT_EXEC, abi.Kind.INIT_EXIT])
