@@ -134,7 +134,7 @@ def sockwarden(engine: Path, directory: Path, entries: int = 10) -> Iterator[Way
     settings = {
         "engine": {"socket": str(engine)},
         "gateway": {"listen": str(path), "takeover": "none"},
-        "guard": {"mode": "none"},
+        "guard": {"mode": "none", "pin_dir": ""},
         "policy": {"file": str(policy), "mode": "enforce", "action": "block"},
         "metrics": {"listen": "127.0.0.1:0"},
         "audit": {"file": str(directory / "audit.jsonl")},

@@ -78,6 +78,7 @@ class ThrowAwayWarden:
         self._tables: Final[dict[str, dict[str, Any]]] = {
             "engine": {"socket": str(engine_socket)},
             "gateway": {"listen": str(listen), "takeover": takeover},
+            "guard": {"pin_dir": ""},
             "policy": {"file": str(self.files.policy)},
             "metrics": {"listen": "127.0.0.1:0"},
             "audit": {"file": str(self.files.audit)},

@@ -29,6 +29,11 @@ _MISLEADING: Final = "try raising 'ulimit -l'"
 
 _WARN: Final = 0  # enum libbpf_print_level
 
+_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283}
+"""Its number by machine (asm/unistd.h): the C library has no function for it."""
+
+_MEMBARRIER_CMD_GLOBAL: Final = 1  # linux/membarrier.h
+
 _Print = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 Sample = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 """``ring_buffer_sample_fn``: context, data, size."""
@@ -157,6 +162,16 @@ def check_pointer(what: str, result: int | None) -> int:
     if not result:
         raise failure(what)
     return result
+
+
+def wait_for_programs() -> None:
+    """Return when every program that runs at this moment has ended (membarrier(2): it waits for RCU).
+
+    Takes some milliseconds. A kernel without that call, or with ``nohz_full``, does not wait.
+    """
+    number = _MEMBARRIER.get(os.uname().machine)
+    if number is not None:
+        _c.syscall(number, _MEMBARRIER_CMD_GLOBAL, 0, 0)
 
 
 @_Print  # type: ignore[untyped-decorator]  # ctypes types its function types as Any

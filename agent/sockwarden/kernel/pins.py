@@ -255,7 +255,11 @@ def name_of(rung: str, path: Path) -> str:
 
 
 def survey(pin_dir: str) -> tuple[PinnedSet, ...]:
-    """Return every pinned set in a pin_dir, half-written ones too, sorted by name; none if there is no such folder."""
+    """Return every pinned set in a pin_dir, half-written ones too, sorted by name; none if there is no such folder.
+
+    Raises:
+        KernelError: it may not be read.
+    """
     return tuple(_set_of(Path(pin_dir) / name) for name in _listing(Path(pin_dir)) if _NAME.fullmatch(name))
 
 
@@ -269,7 +273,7 @@ def unload(pin_dir: str, *, force: bool = False) -> tuple[PinnedSet, ...]:
     """
     found = survey(pin_dir)
     if not Path(pin_dir).is_dir() or not bpffs.holds(Path(pin_dir)):
-        return found
+        return ()
     with PinFolder(Path(pin_dir), locked=not force) as folder:
         for one in found:
             folder.remove(one)
@@ -302,6 +306,10 @@ def _listing(folder: Path) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(folder)))
     except (FileNotFoundError, NotADirectoryError):
         return ()
+    except OSError as error:
+        raise KernelError(
+            f"{folder} cannot be read: {error.strerror}", errno=error.errno or 0, remedy="run as root"
+        ) from error
 
 
 def _program_of(link: int, name: str) -> int:

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
-from sockwarden.kernel import cgrouptree, process
+from sockwarden.kernel import cgrouptree, libbpf, process
 from sockwarden.kernel.maps import HashMap, put_single, single
 from sockwarden.kernel.sockets import SocketIdentity
 
@@ -27,6 +27,11 @@ _HOST: Final = dict.fromkeys(
 of it; were its socket left under guard by an agent that died, and its inode given to another, the host would not mind.
 """
 
+_OF_THE_HOST: Final = (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY)
+
+_LASTING: Final = (*_OF_THE_HOST, abi.SocketClass.PUBLIC)
+"""What stays guarded when the agent has ended."""
+
 _OTHERS: Final = {abi.SocketClass.PUBLIC: _ALLOW}
 """Verdict for everybody else. The gateway judges its own clients; the rest is denied."""
 
@@ -37,7 +42,8 @@ class Publication:
     def __init__(self, map_fd: Callable[[str], int]) -> None:
         """Use the maps that ``map_fd`` gives descriptors of, and go on with what is in force there.
 
-        A canary among it is an earlier agent's that died in the flight: the next publication leaves it out.
+        Not with all of it: a canary is that of an agent which died in the flight, and what containers were told about
+        the gateway's own socket was by an older policy; the gateway judges them anew.
 
         Raises:
             KernelError: a map is missing or cannot be read.
@@ -53,14 +59,13 @@ class Publication:
             for key in self._guarded.keys()  # noqa: SIM118 - no dict
             if key.generation == self.generation
         }
-        lasting = (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY, abi.SocketClass.PUBLIC)
         self.sockets: Mapping[SocketIdentity, abi.SocketClass] = {
-            identity: socket_class for identity, socket_class in found.items() if socket_class in lasting
+            identity: socket_class for identity, socket_class in found.items() if socket_class in _LASTING
         }
         self.verdicts: dict[tuple[int, abi.SocketClass], abi.KernelVerdict] = {
             (key.cgroup_id, abi.SocketClass(key.socket_class)): abi.KernelVerdict(self._verdicts.get(key) or 0)
             for key in self._verdicts.keys()  # noqa: SIM118 - no dict
-            if key.generation == self.generation
+            if key.generation == self.generation and key.socket_class in _OF_THE_HOST
         }
         """By cgroup id and class; DENY holds for the cgroup and all below, ALLOW for exactly that cgroup."""
 
@@ -70,17 +75,19 @@ class Publication:
         Raises:
             KernelError: a map is full; what was in force stays so.
         """
+        # Kept until now: of the generation before, for programs that ran while it ended; and what an agent left that
+        # died, or had no room, before it put its next generation in force.
+        libbpf.wait_for_programs()
+        for key in [key for key in self._guarded.keys() if key.generation != self.generation]:  # noqa: SIM118 - no dict
+            self._guarded.remove(key)
+        for slot in [slot for slot in self._verdicts.keys() if slot.generation != self.generation]:  # noqa: SIM118
+            self._verdicts.remove(slot)
         following = self.generation + 1
         for identity, socket_class in sockets.items():
             self._guarded.put(abi.RawSocketKey(identity.inode, identity.device, following), socket_class)
         for (cgroup_id, socket_class), verdict in self.verdicts.items():
             self._verdicts.put(abi.RawVerdictKey(cgroup_id, socket_class, following), verdict)
         put_single(self._config_fd, _config(following, action))
-        # The generation before stays for programs that are running now and goes with the next publication.
-        for key in [key for key in self._guarded.keys() if key.generation < self.generation]:  # noqa: SIM118 - no dict
-            self._guarded.remove(key)
-        for slot in [slot for slot in self._verdicts.keys() if slot.generation < self.generation]:  # noqa: SIM118
-            self._verdicts.remove(slot)
         self.generation = following
         self.sockets, self.action = dict(sockets), action
 

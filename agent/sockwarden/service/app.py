@@ -37,7 +37,7 @@ from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
 from sockwarden.images.registry import RegistryClient
 from sockwarden.images.resolver import Resolver
-from sockwarden.kernel import cgrouptree
+from sockwarden.kernel import cgrouptree, pins
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.observe.audit import AuditLog
 from sockwarden.observe.exposition import MetricsServer, serve
@@ -102,6 +102,7 @@ class Agent:
             config.guard.mode.value,
             abi.Action.AUDIT,  # until a policy is in force
             required=config.guard.required.value,
+            pin_dir=config.guard.pin_dir,
         )
         self.guard = Guard(settings, self.sentry.may_touch, self.sentry.saw)
         self.watch = GuardWatch(self.guard, self.metrics.guard, self.audit, Path(config.daemon.run_dir))
@@ -153,6 +154,9 @@ class Agent:
             self.sentry.watch(self.guard, loop)
             stack.callback(self.guard.close)
             self.generations.walled = self.guard.report.rung.blocking
+        elif self.config.guard.pin_dir:
+            for one in pins.unload(self.config.guard.pin_dir):
+                _log.warning("guard.mode is none: the pinned guard %s of an agent before is removed", one.name)
         await self.generations.load()
         stack.push_async_callback(self._close_images)
         server = await self._start_gateway(stack)
