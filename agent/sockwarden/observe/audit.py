@@ -6,20 +6,22 @@ break its line: JSON's escapes neutralise control characters, and everything out
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.model import Client, Container, ContainerClient, Mode, Rule
+from sockwarden.observe.folding import Folding
 from sockwarden.observe.line import line_of, members_of, timestamp
+from sockwarden.observe.metrics import Decision
 from sockwarden.observe.process import ProcessSnapshot, readable
 from sockwarden.observe.redact import redact_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sockwarden.observe.metrics import Decision
     from sockwarden.observe.process import ProcessCache
     from sockwarden.observe.sink import AuditSink
 
@@ -39,6 +41,8 @@ _REMEMBERED_CLIENTS: Final = 256  # each at most MAX_RECORD, and about 0.5 KiB
 class AuditRecord:
     """One decision. ``time`` is in seconds since 1970; ``target`` is the client's own, and is redacted when written.
 
+    ``repeated`` and ``others``: it stands for as many more that were the same, or that were others of the same client.
+
     Not frozen, although nobody changes one: every request makes one, and frozen it would take 2 us longer.
     """
 
@@ -52,6 +56,8 @@ class AuditRecord:
     generation: int
     mode: Mode
     message: str = ""
+    repeated: int = 0
+    others: int = 0
 
 
 class AuditLog:
@@ -61,14 +67,34 @@ class AuditLog:
         self._sink: Final = sink
         self._processes: Final = processes
         self._engine: Final = engine
+        self._folding: Final = Folding()
         self._clients: Final[dict[int, tuple[ProcessSnapshot, Container | None, bytes]]] = {}
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """Write a line about the agent itself, which is nobody's request."""
         self._sink.write(line_of({"time": timestamp(time.time()), "event": name, **fields}))
 
-    def write(self, record: AuditRecord) -> None:
-        """Write a record as one line."""
+    def write(self, record: AuditRecord) -> bool:
+        """Write a record as one line; False where it was only counted, because it repeats what was just written."""
+        if record.decision is Decision.ALLOW:
+            self._put(record)
+            return True
+        told = self._folding.take(record, time.monotonic())
+        for one in told:
+            self._put(one)
+        return any(one is record for one in told)
+
+    def flush_due(self) -> None:
+        """Write the counts whose time has come; call it about once a second."""
+        for record in self._folding.due(time.monotonic()):
+            self._put(record)
+
+    def flush(self) -> None:
+        """Write every count."""
+        for record in self._folding.due(math.inf):
+            self._put(record)
+
+    def _put(self, record: AuditRecord) -> None:
         client = record.client
         peer = client.peer if client is not None else None
         if peer is None:
@@ -102,9 +128,18 @@ def _line(record: AuditRecord, about_client: bytes) -> bytes | None:
         about_request(record.decision, record.rule, record.command, record.method, record.target),
         about_client,
         _about_policy(record.generation, record.mode),
-        b"," + members_of({"message": readable(record.message)}) if record.message else b"",
+        _about_rest(record) if record.message or record.repeated or record.others else b"",
     )
     return line if len(line) <= MAX_RECORD else None
+
+
+def _about_rest(record: AuditRecord) -> bytes:
+    rest: dict[str, Any] = {"message": readable(record.message)} if record.message else {}
+    return b"," + members_of(rest | _counts(record))
+
+
+def _counts(record: AuditRecord) -> dict[str, int]:
+    return {name: count for name, count in (("repeated", record.repeated), ("others", record.others)) if count}
 
 
 def _about_request(decision: Decision, rule: Rule, command: str, method: str, target: str) -> bytes:
@@ -133,6 +168,7 @@ def _cut_line(record: AuditRecord, container: Container | None, process: Process
         "generation": record.generation,
         "mode": record.mode.value,
         "message": readable(record.message),
+        **_counts(record),
     }
     if process is not None:
         fields["process"] |= {"cmdline": None, "parents": []}

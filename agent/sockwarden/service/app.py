@@ -146,6 +146,7 @@ class Agent:
     async def _start(self, stack: contextlib.AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
         _raise_file_limit()
         stack.callback(self.sink.close)
+        stack.callback(self.audit.flush)
         stack.push_async_callback(self.engine.close)
         stack.push_async_callback(self.digests.close)
         stack.push_async_callback(self.holdings.close)
@@ -247,6 +248,7 @@ class Agent:
         await self.generations.images.close()
 
     def _beat(self) -> None:
+        self.audit.flush_due()
         self.metrics.audit_lost = self.sink.lost
         self.metrics.open_connections = self.server.open_connections if self.server else 0
         if self.config.guard.mode is not GuardMode.NONE:

@@ -99,7 +99,9 @@ class Sentry:
             self._metrics.count_denial(Rule.IMAGE_LIST)  # told by the gateway, and recorded when it began
             return
         self._metrics.count_denial(Rule.GUARD)
-        self._record(event.connect, Decision.DENY, f"connected to the engine's own socket: {event.taken.value}")
+        text = f"connected to the engine's own socket: {event.taken.value}"
+        if not self._record(event.connect, Decision.DENY, text):
+            return  # a flood: the trail has its count, and the log needs no more of the same
         _log.warning(
             "pid %d (%s) in a container connected to %s: %s",
             event.connect.pid,
@@ -113,9 +115,9 @@ class Sentry:
         self._record(event, Decision.WOULD_DENY, "connected to the engine's own socket", lines)
         return True
 
-    def _record(self, event: ConnectEvent, decision: Decision, message: str, lines: str = "") -> None:
+    def _record(self, event: ConnectEvent, decision: Decision, message: str, lines: str = "") -> bool:
         generation = self.generation
-        self._audit.write(
+        return self._audit.write(
             AuditRecord(
                 time=time.time(),
                 decision=decision,
@@ -134,4 +136,4 @@ class Sentry:
         peer = Peer(event.pid, event.uid, event.gid, event.start_ticks, IdentitySource.EVENT)
         snapshot = PeerSnapshot(peer, lines or f"0::{event.cgroup_path}\n")
         known = self._resolver.resolve_now(snapshot)
-        return known or UnknownClient(peer, Rule.GUARD, "it is in a container")
+        return known or UnknownClient(peer, Rule.GUARD, f"it is in the cgroup {event.cgroup_path!r}")

@@ -118,7 +118,7 @@ def log(tmp_path):
 
 def test_a_log_writes_one_line_per_record(log, tmp_path):
     log.write(RECORD)
-    log.write(RECORD)
+    log.write(dataclasses.replace(RECORD, target="/other"))
     assert len((tmp_path / "audit.log").read_bytes().splitlines()) == 2
 
 
@@ -134,7 +134,8 @@ def test_a_log_without_a_peer_has_no_process(log, tmp_path, client):
 
 
 def test_a_repeated_record_is_the_same_line(log, tmp_path):
-    own = dataclasses.replace(RECORD, client=HostClient(dataclasses.replace(PEER, pid=os.getpid())))
+    client = HostClient(dataclasses.replace(PEER, pid=os.getpid()))
+    own = dataclasses.replace(RECORD, decision=Decision.ALLOW, client=client)
     log.write(own)
     log.write(own)
     first, second = (tmp_path / "audit.log").read_bytes().splitlines()
@@ -158,3 +159,22 @@ def test_only_so_many_clients_are_remembered(log, tmp_path, monkeypatch):
     log.write(RECORD)
     log.write(dataclasses.replace(RECORD, client=HostClient(dataclasses.replace(PEER, pid=os.getpid()))))
     assert len((tmp_path / "audit.log").read_bytes().splitlines()) == 2
+
+
+def test_a_denial_that_is_repeated_at_once_becomes_a_count(log, tmp_path):
+    told = [log.write(RECORD) for _ in range(3)]
+    log.flush_due()
+    log.flush()
+    lines = (tmp_path / "audit.log").read_bytes().splitlines()
+    assert (told, [json.loads(line).get("repeated") for line in lines]) == ([True, False, False], [None, 2])
+
+
+def test_a_long_record_tells_its_count_too():
+    long = dataclasses.replace(RECORD, message="x" * MAX_RECORD, others=4)
+    assert json.loads(encode(long, PROCESS, ""))["others"] == 4
+
+
+def test_what_is_said_of_the_agent_itself_is_a_line(log, tmp_path):
+    log.event("canary-failed", {"rung": "lsm"})
+    line = json.loads((tmp_path / "audit.log").read_bytes())
+    assert (line["event"], line["rung"], set(line)) == ("canary-failed", "lsm", {"time", "event", "rung"})
