@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sockwarden import abi
@@ -20,13 +21,17 @@ from sockwarden.kernel.sockets import SocketIdentity, Unresolved, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 MAX_JUDGED: Final = 4096
 """Holders remembered as already reported, so that one old connection is not reported by every sweep."""
 
 _ANY: Final = 0
 """No socket has this inode: stands for whichever connection a process has."""
+
+GONE: Final = Path("a socket that is gone")
+"""In place of the path of a socket that only records of an earlier time tell of."""
+
+_REPORTED: Final = (abi.SocketClass.ENGINE, abi.SocketClass.HOST_ONLY, abi.SocketClass.PUBLIC)
 
 _KILLED: Final = {Outcome.DONE: Taken.KILLED, Outcome.GONE: Taken.GONE, Outcome.REFUSED: Taken.REFUSED}
 _CUT: Final = {Outcome.DONE: Taken.CUT, Outcome.GONE: Taken.GONE, Outcome.REFUSED: Taken.REFUSED}
@@ -90,7 +95,7 @@ class Dealer:
             mnt_ns=actor.mnt_ns,
             comm=actor.comm,
             cgroup_id=actor.cgroup_id,
-            cgroup_path=self._path_of(actor.cgroup_id) or process.cgroup_path(actor.tgid),
+            cgroup_path=self._path_of(actor.cgroup_id) or _cgroup_path(actor),
             socket=guarded.path,
             socket_class=guarded.socket_class,
             kernel_verdict=record.verdict,
@@ -128,8 +133,8 @@ class Dealer:
 
     def _guarded(self, record: abi.ConnectRecord) -> GuardedSocket | None:
         if record.source is not abi.Source.SYSCALL:
-            # None for the canary's, or those of a generation that is over.
-            return self.sockets.get(SocketIdentity(record.device, record.inode))
+            identity = SocketIdentity(record.device, record.inode)
+            return self.sockets.get(identity) or self._former(record.socket_class, identity)
         found = resolve(record.actor, record.path)
         guarded = None if isinstance(found, Unresolved) else self.sockets.get(found)
         if guarded is None:
@@ -137,6 +142,13 @@ class Dealer:
             if record.actor.mnt_ns != process.host_mount_namespace():
                 self._sweep()
         return guarded
+
+    def _former(self, socket_class: abi.SocketClass, identity: SocketIdentity) -> GuardedSocket | None:
+        """Return a socket of a generation that is over, perhaps another agent's, by the path of its class now."""
+        if socket_class not in _REPORTED:
+            return None
+        paths = (guarded.path for guarded in self.sockets.values() if guarded.socket_class is socket_class)
+        return GuardedSocket(next(paths, GONE), socket_class, identity)
 
     def _known(self, holder: Holder) -> bool:
         return holder in self._judged or replace(holder, inode=_ANY, server=None, hidden=False) in self._judged
@@ -183,3 +195,9 @@ class Dealer:
     def _told(self, event: ConnectEvent, taken: Taken) -> None:
         self.counts[taken.value] += 1
         self._tell(GuardEvent(event, taken))
+
+
+def _cgroup_path(actor: abi.Actor) -> str:
+    """Return where a process is by its number, "" if the number is somebody else's by now."""
+    path = process.cgroup_path(actor.tgid)
+    return path if process.start_ticks(actor.tgid) == process.to_ticks(actor.start_ns) else ""
