@@ -12,6 +12,7 @@ from sockwarden.service.sources import read_config
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from sockwarden.cli.screen import Screen
 
@@ -27,6 +28,27 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
     return ExitCode.OK if status["protected"] else ExitCode.DENIED
 
 
+def guard_lines(guard: dict[str, Any]) -> Iterator[str]:
+    """Yield what a status says of the guard: the rung, the sockets, and a line for every rung."""
+    words = [
+        "blocking" if guard["blocking"] else "not a wall",
+        f"pinned as {guard['pinned']}" if guard["pinned"] else "not pinned",
+    ]
+    canary = guard.get("canary")
+    if canary is not None:
+        words.append(f"canary {'held' if canary['held'] else 'NOT held'} {canary['age_seconds']:.0f} s ago")
+    yield f"guard     {guard['rung']}: {', '.join(words)}"
+    seen = ", ".join(f"{source} {count} times" for source, count in guard["identity"].items())
+    yield f"identity  {seen or 'nobody has connected yet'}"
+    for socket in guard["sockets"]:
+        yield f"guarded   {socket['path']} ({socket['class']}), inode {socket['inode']}"
+    for path in guard["waiting"]:
+        yield f"waiting   {path}: not there yet"
+    for row in guard["rungs"]:
+        remedy = f"; remedy: {row['remedy']}" if row["remedy"] else ""
+        yield f"rung      {row['name']}: {row['state']}: {row['reason']}{remedy}"
+
+
 def _show(status: dict[str, Any], screen: Screen) -> None:
     protected = screen.paint("protected", "green") if status["protected"] else screen.paint("not protected", "red")
     screen.print(f"{protected} · sockwarden {status['version']}, pid {status['pid']}, mode {status['mode']}")
@@ -38,10 +60,8 @@ def _show(status: dict[str, Any], screen: Screen) -> None:
     screen.print(f"commands  {policy['commands']['type']} {names}; host clients: {status['clients']['host']}")
     screen.print(f"gateway   {gateway['listen']} ({gateway['takeover']}), {gateway['open_connections']} connections")
     screen.print(f"engine    {engine['socket']}, {engine['server'] if engine['up'] else engine['error']}")
-    screen.print(f"guard     {guard['rung']}{'' if guard['blocking'] else ' (not a wall)'}")
-    for row in guard["rungs"]:
-        remedy = f"; {row['remedy']}" if row["remedy"] else ""
-        screen.print(f"          {'*' if row['in_force'] else '-'} {row['name']}: {row['reason']}{remedy}")
+    for line in guard_lines(guard):
+        screen.print(line)
     for image in status["images"]:
         age = "not resolved as a whole" if image["age_seconds"] is None else f"{image['age_seconds']:.0f} s old"
         error = f"; {image['error']}" if image["error"] else ""

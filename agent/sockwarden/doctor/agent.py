@@ -35,7 +35,7 @@ def read_status(status: dict[str, Any]) -> AgentFact | Untold:
             mode=str(status["mode"]),
             rung=str(guard["rung"]),
             blocking=bool(guard["blocking"]),
-            identity=str(guard["identity"]),
+            identity=", ".join(f"{source} ({count})" for source, count in guard["identity"].items()),
             pinned=str(guard["pinned"]),
             engine_socket=str(status["engine"]["socket"]),
             public_socket=str(status["gateway"]["listen"]),
@@ -47,5 +47,5 @@ def read_status(status: dict[str, Any]) -> AgentFact | Untold:
             ),
             waiting=tuple(map(str, guard["waiting"])),
         )
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         return Untold(f"its status cannot be read ({error!r})", "restart the agent with this version")

@@ -119,10 +119,10 @@ def _features(facts: Facts) -> Iterator[Line]:
         yield Line(Mark.OK if answer.ok else Mark.NO, answer.name, answer.reason)
     agent = facts.agent
     preempt = next((answer for answer in facts.features if answer.name == "preempt"), None)
-    if isinstance(agent, Untold) or preempt is None or preempt.ok or agent.rung not in TRACING:
-        return
-    text = f"a connect() can slip past the rung {agent.rung} on this kernel; {preempt.reason}"
-    yield Line(Mark.OPEN if preempt.told else Mark.WARN, "preempt", text, preempt.remedy)
+    if isinstance(agent, Untold) or preempt is None or preempt.ok or preempt.told or agent.rung not in TRACING:
+        return  # where the kernel says so itself, the agent has it among its problems
+    text = f"a connect() may slip past the rung {agent.rung} now and then; {preempt.reason}"
+    yield Line(Mark.WARN, "preempt", text, "mount debugfs and ask again; " + preempt.remedy)
 
 
 def _rungs(facts: Facts) -> Iterator[Line]:
@@ -137,8 +137,9 @@ def _rungs(facts: Facts) -> Iterator[Line]:
         return
     if not agent.blocking:
         text = f"the rung in force is {agent.rung}, which is no wall"
-        yield Line(Mark.OPEN, "wall", text, "see the rows above for what the blocking rungs fmod_ret and lsm lack")
-    yield Line(Mark.OK, "identity", f"who connects is told by {agent.identity or 'SO_PEERCRED'}")
+        yield Line(Mark.NO, "wall", text)
+    told = f"who connected was told by: {agent.identity}" if agent.identity else "nobody has connected yet"
+    yield Line(Mark.OK, "identity", told)
     yield _pinned_or_not(agent)
 
 
@@ -196,7 +197,7 @@ def _roads(facts: Facts) -> Iterator[Line]:
     for fact in facts.sockets:
         if not fact.guarded and not isinstance(facts.agent, Untold):
             text = f"a socket with an engine's power ({fact.kind}) that is not under guard"
-            yield Line(Mark.OPEN, fact.path, text, "restart the agent, or add the path to the guarded sockets")
+            yield Line(Mark.OPEN, fact.path, text, "add the path to guard.host_only, and restart the agent")
     yield from _engines(facts)
     yield from _containers(facts)
     yield from _holders(facts)

@@ -46,15 +46,16 @@ def text_lines(diagnosis: Diagnosis, paint: Callable[[str, str], str], width: in
 _PLAIN: Final[dict[str, Any]] = {"break_long_words": False, "break_on_hyphens": False}
 
 
-def _rows(line: Line, subject: int, paint: Callable[[str, str], str], width: int) -> Iterator[str]:
-    head = f"  {line.mark.value:<{_MARK_COLUMNS}}  {line.subject:<{subject}}  "
-    margin = " " * (2 + _MARK_COLUMNS + 2 + subject + 2)
-    room = max(width - len(margin), MAX_SUBJECT)
-    rows = textwrap.wrap(line.text, room, **_PLAIN) or [""]
-    marked = f"  {paint(f'{line.mark.value:<{_MARK_COLUMNS}}', STYLES[line.mark])}  "
-    yield f"{marked}{head[_MARK_COLUMNS + 4 :]}{rows[0]}".rstrip()
-    for row in rows[1:]:
-        yield f"{margin}{row}"
+def _rows(line: Line, columns: int, paint: Callable[[str, str], str], width: int) -> Iterator[str]:
+    margin = " " * (_MARK_COLUMNS + 4 + columns + 2)
+    mark = paint(f"{line.mark.value:<{_MARK_COLUMNS}}", STYLES[line.mark])
+    rows = textwrap.wrap(line.text, max(width - len(margin), MAX_SUBJECT), **_PLAIN) or [""]
+    if len(line.subject) > columns:
+        yield f"  {mark}  {line.subject}"
+    else:
+        yield f"  {mark}  {line.subject:<{columns}}  {rows.pop(0)}".rstrip()
+    for row in rows:
+        yield f"{margin}{row}".rstrip()
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:

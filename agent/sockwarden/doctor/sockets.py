@@ -1,14 +1,20 @@
 """The sockets of this host that give the power of an engine, under guard or not, and who in a container holds one.
 
-Owns where engines put their sockets when nobody tells them otherwise. Must not connect to any.
+Looks where engines put their sockets when nobody tells them otherwise, and at what engines that run have open. Must not
+connect to any.
 """
 
 from __future__ import annotations
 
 import glob
+import posixpath
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import psutil
+
+from sockwarden.config import MOVED_SOCKET, PUBLIC_SOCKET
 from sockwarden.doctor.facts import HolderFact, SocketFact, Told, Untold
 from sockwarden.errors import KernelError
 from sockwarden.identity.cgroup import Place, placement
@@ -16,32 +22,32 @@ from sockwarden.identity.peer import PROCFS
 from sockwarden.kernel import process
 from sockwarden.kernel.holders import scan
 from sockwarden.kernel.sockets import SocketIdentity, identify
+from sockwarden.service.hostonly import KNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-USUAL_PLACES: Final = (
-    ("run/docker.sock", "Docker Engine"),
-    ("run/sockwarden/engine.sock", "Docker Engine"),
-    ("run/user/*/docker.sock", "rootless Docker Engine"),
-    ("run/containerd/containerd.sock", "containerd"),
-    ("run/docker/containerd/containerd.sock", "containerd of Docker Engine"),
-    ("run/k3s/containerd/containerd.sock", "containerd of k3s"),
-    ("run/buildkit/buildkitd.sock", "BuildKit"),
-    ("run/user/*/buildkit/buildkitd.sock", "rootless BuildKit"),
-    ("run/podman/podman.sock", "Podman"),
-    ("run/user/*/podman/podman.sock", "rootless Podman"),
-    ("run/crio/crio.sock", "CRI-O"),
-    ("run/cri-dockerd.sock", "cri-dockerd"),
-)
-"""Below the root directory: the defaults of moby, containerd, buildkit, podman, cri-o, cri-dockerd and k3s."""
+ENGINES: Final = {
+    "dockerd": "Docker Engine",
+    "containerd": "containerd",
+    "buildkitd": "BuildKit",
+    "podman": "Podman",
+    "crio": "CRI-O",
+    "cri-dockerd": "cri-dockerd",
+}
+"""Processes by their short names, and what they are."""
+
+_NAMES: Final = re.compile(r"(docker|engine|containerd|buildkitd|podman|crio|cri-dockerd)\.sock(\.ttrpc)?")
+"""Sockets of engines, wherever they are told to listen; their others (metrics, plugins, debug) have no such power."""
+
+_DOCKER: Final = ((MOVED_SOCKET, "Docker Engine"), (PUBLIC_SOCKET, "Docker Engine"))
 
 
 def find(own: Iterable[SocketFact], configured: str, root: Path = Path("/")) -> tuple[SocketFact, ...]:
     """Return the sockets that the agent guards (``own``), then those that it does not: one fact for each object."""
     facts = {(fact.device, fact.inode): fact for fact in own}
-    places = [(path, kind) for pattern, kind in USUAL_PLACES for path in sorted(glob.glob(str(root / pattern)))]
-    for path, kind in [(configured, "Docker Engine"), *places]:
+    usual = [(path, kind) for pattern, kind in KNOWN for path in sorted(glob.glob(f"{root}/{pattern.lstrip('/')}"))]
+    for path, kind in [(configured, "Docker Engine"), *_DOCKER, *usual, *_of_processes()]:
         try:
             identity = identify(Path(path))
         except KernelError:
@@ -49,6 +55,29 @@ def find(own: Iterable[SocketFact], configured: str, root: Path = Path("/")) -> 
         fact = SocketFact(path, kind, identity.device, identity.inode, guarded=False)
         facts.setdefault((identity.device, identity.inode), fact)
     return tuple(facts.values())
+
+
+def _of_processes() -> Iterator[tuple[str, str]]:
+    """Yield the sockets that engines' processes have open under names that engines use, as seen from here."""
+    for found in psutil.process_iter(["name"]):
+        kind = ENGINES.get(found.info["name"])
+        if kind is None:
+            continue
+        foreign = process.namespace(found.pid, "mnt") != process.namespace("self", "mnt")
+        for path in bound_paths(found):
+            if _NAMES.fullmatch(posixpath.basename(path)):
+                yield (f"/proc/{found.pid}/root{path}" if foreign else path), kind
+
+
+def bound_paths(found: psutil.Process) -> tuple[str, ...]:
+    """Return the paths that a process's unix sockets were bound to, sorted; none if it has ended."""
+    # psutil 6 has renamed it, and warns of the old name.
+    connections = getattr(found, "net_connections", None) or found.connections
+    try:
+        paths = {str(one.laddr) for one in connections("unix")}
+    except (psutil.Error, OSError):
+        return ()
+    return tuple(sorted(path for path in paths if path.startswith("/")))
 
 
 def held_by_containers(sockets: Iterable[SocketFact]) -> Told[HolderFact] | Untold:

@@ -99,10 +99,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class GuardReport:
-    """The rung in force and one row for every rung, in the order in which they were asked."""
+    """The rung in force and one row for every rung, in the order in which they were asked.
+
+    ``gap`` says how a connect() can slip past a blocking rung on this machine, "" where none is known.
+    """
 
     rung: Rung
     rows: tuple[Row, ...]
+    gap: str = ""
 
 
 def rung_named(name: str) -> Rung:
@@ -176,7 +180,19 @@ def choose(mode: str, answers: tuple[Answer, ...], attempt: Callable[[Rung], str
                 raise KernelError(f"the guard rung {mode} cannot be had: {row.reason}", remedy=row.remedy)
     if chosen is None:
         raise AssertionError("the rung 'none' always works")
-    return GuardReport(chosen, tuple(rows))
+    return GuardReport(chosen, tuple(rows), gap_of(chosen, answers))
+
+
+def gap_of(rung: Rung, answers: Iterable[Answer]) -> str:
+    """Return how a connect() can slip past ``rung`` on this machine, "" where it cannot or no rung is a wall anyway.
+
+    Told only where the machine says that its kernel is fully preemptible; see ``ordered``.
+    """
+    skips = next((answer for answer in answers if answer.name == "preempt" and not answer.ok and answer.told), None)
+    by_name = {answer.name: answer.ok for answer in answers}
+    if skips is None or not rung.blocking or (rung.name == "lsm" and by_name.get("reentry", False)):
+        return ""
+    return f"a connect() can slip past the rung {rung.name}: {skips.reason}"
 
 
 def with_words(report: GuardReport, words: str) -> GuardReport:

@@ -11,12 +11,16 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from sockwarden.errors import KernelError
 from sockwarden.kernel.libbpf import check, failure, forget_log, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MISSING: Final = -errno.ENOENT
+_FULL: Final = -errno.E2BIG
+
+FULL_REMEDY: Final = "guard fewer sockets; sockwarden status --json shows how full each map is (guard.maps)"
 
 COUNTED_PER_CALL: Final = 1024
 """Entries copied by one system call while a map is counted: 100 KiB, and no bucket of a hash holds as many."""
@@ -42,7 +46,10 @@ class HashMap(Generic[K]):
         """
         forget_log()
         slot = ctypes.c_uint32(value)
-        check("write a map entry", library().bpf_map_update_elem(self._fd, ctypes.byref(key), ctypes.byref(slot), 0))
+        result = library().bpf_map_update_elem(self._fd, ctypes.byref(key), ctypes.byref(slot), 0)
+        if result == _FULL:
+            raise KernelError("a map of the guard is full", errno=errno.E2BIG, remedy=FULL_REMEDY)
+        check("write a map entry", result)
 
     def remove(self, key: K) -> None:
         """Delete one entry; a missing one is as good as deleted.

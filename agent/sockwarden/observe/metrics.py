@@ -101,6 +101,11 @@ class Metrics(Collector):
         """Count a peer by how it was identified."""
         self._identities[source] += 1
 
+    @property
+    def identities(self) -> Mapping[IdentitySource, int]:
+        """How many peers were identified by each source."""
+        return self._identities
+
     def count_request(self, command: str, decision: Decision, seconds: float) -> None:
         """Count a decided request. ``seconds`` is what the decision took."""
         counts = self._requests[decision]

@@ -49,6 +49,7 @@ from sockwarden.service.control import ControlServer
 from sockwarden.service.generations import Generations
 from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
+from sockwarden.service.standing import last_words_of
 from sockwarden.service.status import status_of
 from sockwarden.service.verdicts import KernelVerdicts
 
@@ -141,7 +142,8 @@ class Agent:
             _settle()
             ready(await status_of(self))
             await stop.wait()
-            _log.warning("stopping: %s is given back", self.takeover.public)
+            words = [f"{self.takeover.public} is given back", last_words_of(self)]
+            _log.warning("stopping: %s", "; ".join(filter(None, words)))
 
     async def _start(self, stack: contextlib.AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
         _raise_file_limit()

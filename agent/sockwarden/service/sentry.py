@@ -47,6 +47,8 @@ class Sentry:
         self._audit = audit
         self._guard: Guard | None = None
         self.generation: Generation | None = None
+        self.fault = ""
+        """Why the kernel does not know the sockets of now; "" while it does."""
 
     def watch(self, guard: Guard, loop: asyncio.AbstractEventLoop) -> None:
         """Start the guard.
@@ -63,7 +65,9 @@ class Sentry:
             return
         try:
             self._guard.guard_sockets([Path(engine)] if Path(engine).is_socket() else [], [Path(public)])
+            self.fault = ""
         except KernelError as error:
+            self.fault = str(error)
             _log.warning("the kernel guard does not know the sockets: %s", error)
 
     def refresh_counters(self) -> None:

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sockwarden import __version__
-from sockwarden.config import GuardMode
 from sockwarden.errors import EngineError
+from sockwarden.service.standing import gaps_of, standing_of
 
 if TYPE_CHECKING:
     from sockwarden.config import Config
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from sockwarden.gateway.takeover import SocketTakeover
     from sockwarden.kernel.guard import Guard
     from sockwarden.observe.exposition import MetricsServer
+    from sockwarden.observe.metrics import Metrics
     from sockwarden.observe.sink import AuditSink
     from sockwarden.service.generations import Generations
     from sockwarden.service.pulse import GuardWatch
+    from sockwarden.service.sentry import Sentry
 
 
 class Running(Protocol):
@@ -31,6 +33,8 @@ class Running(Protocol):
     exposition: MetricsServer | None
     generations: Generations
     guard: Guard
+    metrics: Metrics
+    sentry: Sentry
     server: GatewayServer | None
     sink: AuditSink
     takeover: SocketTakeover
@@ -75,7 +79,7 @@ async def status_of(agent: Running) -> dict[str, Any]:
             "open_connections": agent.server.open_connections if agent.server else 0,
         },
         "engine": {"socket": agent.takeover.engine_path, **engine},
-        "guard": _guard(agent),
+        "guard": standing_of(agent),
         "clients": {"host": config.clients.host.value},
         "images": [
             {
@@ -88,22 +92,6 @@ async def status_of(agent: Running) -> dict[str, Any]:
         ],
         "metrics": _metrics_address(agent),
         "audit": {"file": config.audit.file, "lost": agent.sink.lost},
-    }
-
-
-def _guard(agent: Running) -> dict[str, Any]:
-    if agent.config.guard.mode is GuardMode.NONE:
-        return {"rung": "none", "blocking": False, "rungs": [], "counters": {}}
-    report = agent.guard.report
-    return {
-        "rung": report.rung.name,
-        "blocking": report.rung.blocking,
-        "rungs": [
-            {"name": row.name, "in_force": row.in_force, "reason": row.reason, "remedy": row.remedy}
-            for row in report.rows
-        ],
-        "counters": agent.guard.counters(),
-        **agent.watch.status(),
     }
 
 
@@ -127,10 +115,7 @@ def _problems(agent: Running, *, enabled: bool, holds: bool, engine_up: bool) ->
         found.append("the engine does not answer")
     if not agent.takeover.swaps:
         found.append(f"the engine's own path {agent.takeover.engine_path} stays open to whoever can reach it")
-    if not agent.generations.walled:
-        found.append("no blocking kernel guard: the engine's own socket is not walled off")
-    if agent.config.guard.mode is not GuardMode.NONE:
-        found += agent.watch.problems()
+    found += gaps_of(agent)
     if agent.generations.last_failure:
         found.append("the policy file has faults; an older generation is in force")
     return found
