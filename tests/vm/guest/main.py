@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vm.guest import bench, cases, compiled, engine, handover, judged, systemd
+from tests.vm.guest import bench, cases, compiled, engine, handover, judged, pins, systemd
 from tests.vm.guest.report import Report
 
 
@@ -54,6 +54,7 @@ def _rungs(report: Report, rungs: dict[str, str]) -> None:
                     judged.a_flood_of_one_cgroup_hides_nothing_of_another(report, rung)
                     cases.a_flood_does_not_open_a_blocking_rung(report, rung)
                     cases.the_agent_may_have_a_namespace_of_its_own(report, rung)
+                    pins.pins_outlive_the_agent(report, rung, rungs)
                 else:
                     cases.a_killing_rung_holds(report, rung)
                 if rung in (*cases.BLOCKING, "kprobe"):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.vm.guest import roads
-from tests.vm.guest.cases import same
+from tests.vm.guest.cases import BLOCKING, same
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
@@ -33,7 +33,7 @@ from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.kernel.rungs import PROGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.vm.guest.report import Report
 
@@ -202,8 +202,9 @@ class Scene:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def pins_outlive_the_agent(report: Report, rung: str, blocking: tuple[str, ...]) -> None:
-    """``blocking`` are all the blocking rungs that hold on this machine."""
+def pins_outlive_the_agent(report: Report, rung: str, rungs: Mapping[str, str]) -> None:
+    """``rungs`` says what each rung does on this machine."""
+    blocking = tuple(one for one in BLOCKING if rungs[one] == "holds")
     scene = Scene()
     try:
         _without_bpffs(report, rung, scene)
@@ -293,6 +294,16 @@ def _other_builds_and_rungs(report: Report, rung: str, scene: Scene, blocking: t
 
 
 def _what_is_broken(report: Report, rung: str, scene: Scene) -> None:
+    with report.case(f"{rung}: a set of an unknown ABI is replaced under fire"), scene.fire() as hammer:
+        known = pins.survey(PIN_DIR)[0]
+        unknown = known.folder.with_name(known.name.replace(f"{abi.ABI_VERSION}-", f"{abi.ABI_VERSION + 1}-", 1))
+        known.folder.rename(unknown)
+        agent = Agent(Life(rung, outside=True), scene.engine)
+        hammer.held()
+        same(f"removes {unknown.name} once its own policy is in force" in agent.said["reason"], True)
+        same(([one.name for one in pins.survey(PIN_DIR)], agent.ask("connect")["errno"]), ([known.name], 0))
+        agent.kill()
+        hammer.held()
     with report.case(f"{rung}: a half-written set is replaced under fire"), scene.fire() as hammer:
         whole = pins.survey(PIN_DIR)[0]
         (whole.folder / "links" / "identity_free").unlink()
