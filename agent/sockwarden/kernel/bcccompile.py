@@ -6,16 +6,23 @@ compiler says goes to standard error, which the agent reads. Needs no privilege.
 """
 
 import json
+import os
 import sys
+from typing import Final
+
+NO_BCC: Final = 2
+"""The exit code for a BCC that is not there or cannot be loaded; 1 is the compiler's own refusal."""
 
 
 def main(source: str, options: list[str]) -> int:
-    """Compile and write the answer; 1 if the compiler refused and said why, 2 if there is no BCC."""
+    """Compile and write the answer; return the exit code."""
+    answer = os.dup(1)
+    os.dup2(2, 1)  # BCC says some things on standard output
     try:
         import bcc  # noqa: PLC0415 - that it is missing is an answer
     except (ImportError, OSError) as error:  # OSError: its library is missing or cannot be loaded
         sys.stderr.write(f"error: {error}\n")
-        return 2
+        return NO_BCC
     with open(source, "rb") as file:
         text = file.read()
     try:
@@ -25,7 +32,8 @@ def main(source: str, options: list[str]) -> int:
         return 1
     count = bcc.lib.bpf_num_functions(module.module)
     names = [bcc.lib.bpf_function_name(module.module, index) for index in range(count)]
-    json.dump({name.decode(): module.dump_func(name).hex() for name in names}, sys.stdout)
+    with open(answer, "w", encoding="ascii") as told:
+        json.dump({name.decode(): module.dump_func(name).hex() for name in names}, told)
     return 0
 
 

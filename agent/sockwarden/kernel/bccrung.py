@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel import bytecode, headers, kprobes
+from sockwarden.kernel import bcccompile, bytecode, headers, kprobes
 from sockwarden.kernel.loader import GUARD, OBJECTS, TRACK
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ SOURCES: Final = OBJECTS / "source"
 """The sources that ship with the prebuilt objects, as they lie in bpf/."""
 
 COMPILE_SECONDS: Final = 600.0
-"""2 to 10 s on iron, 100 to 150 s under software emulation."""
+"""2 to 10 s on iron, 1 to 2 minutes under software emulation; a host that is busy starting has little time to spare."""
 
 ERROR_LINES: Final = 3
 """Of the compiler's errors; those that follow the first ones mostly follow from them."""
@@ -56,7 +56,7 @@ ERROR_CHARACTERS: Final = 300
 
 BCC_REMEDY: Final = "install BCC for Python: apt install python3-bpfcc, or dnf install python3-bcc"
 
-_COMPILER: Final = Path(__file__).with_name("bcccompile.py")
+_COMPILER: Final = Path(bcccompile.__file__)
 
 
 class Compiled:
@@ -139,6 +139,8 @@ class Compiled:
 def compile_guard(found: headers.Headers, shapes: tuple[MapShape, ...]) -> dict[str, bytes]:
     """Return the instructions of every program of ``guard.bcc.c``, in which numbers stand for the maps.
 
+    Remembered for as long as this process lives: the guard and what tracks container life are of one compile.
+
     Raises:
         KernelError: BCC is missing, cannot read these headers, or refused the source.
     """
@@ -156,15 +158,28 @@ def compile_guard(found: headers.Headers, shapes: tuple[MapShape, ...]) -> dict[
                 cwd="/",
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **environment},
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise KernelError(f"BCC's compiler did not end: {error}", remedy=BCC_REMEDY) from error
+        except OSError as error:
+            raise KernelError(f"BCC's compiler cannot be run: {error}", remedy=BCC_REMEDY) from error
+        except subprocess.TimeoutExpired as error:
+            raise KernelError(
+                f"BCC's compiler did not end within {COMPILE_SECONDS:.0f} s", remedy="look for what keeps the host busy"
+            ) from error
     if done.returncode != 0:
-        raise KernelError(
-            f"BCC {bcc_version()} does not compile against the headers of Linux {found.release}: "
-            + complaint(done.stderr.decode(errors="replace")),
-            remedy="install a newer BCC, or a kernel with CONFIG_DEBUG_INFO_BTF, which needs no compiler",
-        )
+        raise _refused(found, done.returncode, complaint(done.stderr.decode(errors="replace")))
     return {name: bytes.fromhex(code) for name, code in json.loads(done.stdout).items()}
+
+
+def _refused(found: headers.Headers, status: int, said: str) -> KernelError:
+    if status < 0:
+        return KernelError(
+            f"BCC's compiler was ended by signal {-status}: {said}", remedy="give it 250 MB of memory for some seconds"
+        )
+    if status == bcccompile.NO_BCC:
+        return KernelError(f"BCC cannot be loaded: {said}", remedy=BCC_REMEDY)
+    return KernelError(
+        f"BCC {bcc_version()} does not compile against the headers of Linux {found.release}: {said}",
+        remedy="install a newer BCC, or a kernel with CONFIG_DEBUG_INFO_BTF, which needs no compiler",
+    )
 
 
 def bcc_version() -> str:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel import bccrung, bytecode
+from sockwarden.kernel import bcccompile, bccrung, bytecode
 from sockwarden.kernel.headers import Headers
 from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
 from sockwarden.kernel.rungs import PROGRAMS
@@ -54,3 +55,54 @@ def test_headers_that_do_not_compile_end_in_the_compilers_words_and_nothing_on_t
     with pytest.raises(KernelError, match=r"does not compile against the headers of Linux 5.10.0: .*error: "):
         bccrung.compile_guard(Headers("5.10.0", (5, 10), tmp_path), bytecode.shapes("guard"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_bcc_that_does_not_say_its_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "bcc"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "version.py").write_text("nothing = 1\n", "ascii")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KernelError, match="does not say its version"):
+        bccrung.bcc_version()
+
+
+def test_a_bcc_without_a_version_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KernelError, match="version cannot be read"):
+        bccrung.bcc_version()
+
+
+def test_a_host_without_bcc_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    with pytest.raises(KernelError) as caught:
+        bccrung.bcc_version()
+    assert "apt install python3-bpfcc" in caught.value.remedy
+
+
+def test_headers_that_this_bcc_is_known_not_to_read_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "bcc"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "version.py").write_text("__version__ = '0.26.0'\n", "ascii")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KernelError, match=r"BCC 0\.26\.0 cannot compile against the headers of Linux 6\.12"):
+        bccrung.compile_guard(Headers("6.12.107", (6, 12, 107)), ())
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (1, r"does not compile against the headers of Linux 5\.10: why"),
+        (bcccompile.NO_BCC, "BCC cannot be loaded: why"),
+        (-9, "ended by signal 9: why"),
+    ],
+)
+def test_each_way_in_which_a_compiler_ends_has_its_own_words(status: int, message: str) -> None:
+    refused = bccrung._refused(Headers("5.10", (5, 10)), status, "why")
+    assert re.search(message, str(refused)) is not None
+    assert refused.remedy

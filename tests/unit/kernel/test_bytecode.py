@@ -6,7 +6,18 @@ import struct
 import pytest
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel.bytecode import FIRST_NUMBER, KPROBE, MapShape, load, make, options, resolve, shapes
+from sockwarden.kernel.bytecode import (
+    FIRST_NUMBER,
+    KPROBE,
+    RAW_TRACEPOINT,
+    MapShape,
+    attach_raw,
+    load,
+    make,
+    options,
+    resolve,
+    shapes,
+)
 
 LOAD_64, EXIT, MOVE = 0x18, 0x95, 0xB7
 FROM_MAP = 0x10
@@ -71,3 +82,18 @@ def test_a_program_is_loaded_with_a_map_of_its_own() -> None:
 def test_a_refused_program_says_the_verifiers_last_words() -> None:
     with pytest.raises(KernelError, match="R0"):
         load("wrong", KPROBE, instruction(EXIT))
+
+
+@pytest.mark.bpf
+def test_a_program_is_attached_to_a_raw_tracepoint() -> None:
+    program = load("fine", RAW_TRACEPOINT, instruction(MOVE, 0) + instruction(EXIT))
+    os.close(attach_raw("sched_process_exit", program))
+    os.close(program)
+
+
+@pytest.mark.bpf
+def test_a_tracepoint_that_the_kernel_does_not_have_is_named() -> None:
+    program = load("fine", RAW_TRACEPOINT, instruction(MOVE, 0) + instruction(EXIT))
+    with pytest.raises(KernelError, match="attach to tracepoint no_such"):
+        attach_raw("no_such", program)
+    os.close(program)

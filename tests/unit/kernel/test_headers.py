@@ -129,3 +129,10 @@ def test_what_a_bcc_cannot_read_is_said_before_it_is_tried(kernel: tuple[int, ..
 def test_what_is_no_version_is_refused() -> None:
     with pytest.raises(KernelError, match="is no version"):
         parse("unknown")
+
+
+def test_an_archive_without_bound_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path)
+    monkeypatch.setattr("sockwarden.kernel.headers.ARCHIVE_BYTES", -1)
+    with pytest.raises(KernelError, match="too large"), unpacked(Headers(RELEASE, (5, 10), path)):
+        pass
