@@ -27,6 +27,7 @@ from sockwarden.kernel import libbpf, loader, process
 from sockwarden.kernel.events import Sighting, Taken
 from sockwarden.kernel.guard import GuardSettings
 from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
+from sockwarden.kernel.maps import fullness
 from sockwarden.kernel.rungs import PROGRAMS, WATCHERS
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ PUBLICATIONS: Final = 100
 
 FLOOD: Final = 200
 """Connects whose records do not fit into a ring of one page."""
+
+WAITING: Final = 20
+"""Connections that wait for accept() at one time."""
 
 KILLED: Final = -signal.SIGKILL
 
@@ -209,6 +213,12 @@ def the_connector_is_known_by_the_accepted_descriptor(report: Report, rung: str)
             left, right = socket.socketpair()
             with left, right:
                 same(_connector(stage, left), None)
+        with report.case(f"{rung}: a connection that is over leaves no connector behind"):
+            pid = stage.begin(lambda _place: max(roads.connect(str(stage.public)) for _ in range(WAITING)))
+            same(stage.end(pid), 0)
+            same((_entries(stage, "sw_pending"), _entries(stage, "sw_clients")), (WAITING, WAITING))
+            same(stage.accepted(stage.public), WAITING)
+            same((_entries(stage, "sw_pending"), _entries(stage, "sw_clients")), (0, 0))
 
 
 def life_is_told(report: Report) -> None:
@@ -326,6 +336,13 @@ def _connector(stage: Stage, accepted: socket.socket) -> abi.RawActor | None:
     descriptor = force.map_fd("sw_identity")
     result = libbpf.library().bpf_map_lookup_elem(descriptor, ctypes.byref(inode), ctypes.byref(actor))
     return actor if result == 0 else None
+
+
+def _entries(stage: Stage, name: str) -> int:
+    force = stage.guard._force
+    if force is None:
+        raise AssertionError("no rung is in force")
+    return fullness(force.map_fd(name)).entries
 
 
 def _kind(record: abi.CgroupRecord | abi.ProcessRecord) -> abi.Kind | None:
