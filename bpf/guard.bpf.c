@@ -9,6 +9,12 @@
  *                   (all three keep the connector's identity, where identity_* can be attached)
  *   tracepoint      reports. guard_listener (Linux 6.3 and later) knows the object; guard_syscall
  *                   knows only the caller's text, and neither io_uring nor 32-bit callers pass it
+ *
+ * A trampoline skips a program that is active on that CPU already (ca06f55b9002, Linux 5.12), but
+ * for lsm (271de525e1d7, Linux 6.2 and 6.1.54), and counts it as a recursion miss. guard_fmod_ret
+ * cannot be met so: unix_stream_connect() holds two spin locks around the hook, so nobody else runs
+ * there meanwhile, unless the kernel is PREEMPT_RT. receive_fmod_ret can be, on a fully preemptible
+ * kernel.
  */
 #include <linux/ptrace.h>
 #include "receive.h"
