@@ -28,7 +28,7 @@ _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
 def holds(path: Path) -> bool:
     """Return whether ``path``, or the nearest folder above it that exists, lies on bpffs."""
-    while not path.exists():
+    while not os.path.exists(path):  # Path.exists() fails where bpffs refuses a name
         path = path.parent
     device = path.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"

@@ -47,6 +47,9 @@ FLIPS: Final = 200
 TRIES: Final = 100
 """How often the client must at least have tried while something happened, or nothing was proved."""
 
+TURNS: Final = 100
+"""Of an agent's loop, at most, for one question after its events: more than a full ring needs."""
+
 _COUNTS: Final = struct.Struct("QQ")  # tries, successes
 
 
@@ -258,6 +261,9 @@ def _the_next_agent(report: Report, rung: str, scene: Scene) -> None:
         agent.kill()
         hammer.held()
     with report.case(f"{rung}: what was denied without an agent is told to the next"):
+        agent = Agent(Life(rung), scene.engine)
+        agent.ask("events")  # the hammer has filled the ring
+        agent.kill()
         pid = _of_a_denied_client(scene)
         agent = Agent(Life(rung), scene.engine)
         same(pid in agent.ask("events")["pids"], True)
@@ -384,8 +390,13 @@ def _obey(
         return {}
     if order[0] == "connect":
         return {"errno": roads.connect(str(engine))}
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.run_until_complete(asyncio.sleep(0))
+    before = -1
+    for _ in range(TURNS):  # while a client hammers there is no end
+        if before == len(seen):
+            break
+        before = len(seen)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.sleep(0))
     events = [one for one in seen if isinstance(one, GuardEvent)]
     return {"blocked": len(events), "pids": [one.connect.pid for one in events]}
 
