@@ -6,7 +6,7 @@ Owns what counts as power. It names, and does not judge: they may be meant so.
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sockwarden.dockerapi.bodies_mounts import MountKind, mounts_of_inspect
 from sockwarden.doctor.facts import ContainerFact, Told, Untold
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sockwarden.dockerapi.bodies_mounts import MountSource
-    from sockwarden.engine.client import EngineClient
     from sockwarden.policy.paths import Paths
 
 MAX_INSPECTED: Final = 2000
@@ -67,9 +66,17 @@ def _is_above(source: MountSource, path: str) -> bool:
     return path == above or path.startswith(f"{above}/")
 
 
-async def find(
-    engine: EngineClient, guarded: GuardedSockets, pin_dir: str, paths: Paths
-) -> Told[ContainerFact] | Untold:
+class Engine(Protocol):
+    """What is asked of an engine; see ``engine.client.EngineClient``."""
+
+    async def running_containers(self) -> tuple[str, ...]:
+        """Return the ids of all containers that run; raises EngineError."""
+
+    async def inspect_container(self, id_or_name: str, /) -> dict[str, Any] | None:
+        """Return what the engine knows of one, None if it is gone; raises EngineError."""
+
+
+async def find(engine: Engine, guarded: GuardedSockets, pin_dir: str, paths: Paths) -> Told[ContainerFact] | Untold:
     """Return the running containers with power over the host."""
     facts = []
     try:

@@ -160,8 +160,7 @@ def _sockets(facts: Facts) -> Iterator[Line]:
         yield Line(Mark.NO, "sockets", "none is under guard by a running agent")
         return
     for path in facts.agent.waiting:
-        text = "not there yet; guarded as soon as it is"
-        yield Line(Mark.WARN, path, text, "start what listens there, or take it out of the configuration")
+        yield Line(Mark.NO, path, "not there yet; guarded as soon as it is")
 
 
 def _object(fact: SocketFact) -> str:

@@ -100,13 +100,13 @@ def _fact(found: psutil.Process, paths: tuple[str, ...]) -> EngineFact:
     listeners = tuple(
         Listener(address, port, speaks_at(address, port) if ours else Speaks.SILENT) for address, port in ports
     )
-    return EngineFact(found.pid, found.name(), paths, listeners, hosts_of(arguments, _daemon_file(arguments)))
+    return EngineFact(found.pid, found.name(), paths, listeners, hosts_of(arguments))
 
 
-def hosts_of(arguments: Iterable[str], daemon: dict[str, Any]) -> tuple[str, ...]:
+def hosts_of(arguments: list[str]) -> tuple[str, ...]:
     """Return the ways in that an engine's options (moby: opts/hosts.go) and its ``daemon.json`` ask for."""
-    written = daemon.get("hosts")
-    asked = _values(list(arguments), ("-H", "--host"))
+    written = _daemon_file(arguments).get("hosts")
+    asked = _values(arguments, ("-H", "--host"))
     return (*asked, *(host for host in written if isinstance(host, str))) if isinstance(written, list) else tuple(asked)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from sockwarden.config import MOVED_SOCKET, PUBLIC_SOCKET
+from sockwarden.doctor.engines import hosts_of
 from sockwarden.doctor.facts import HolderFact, SocketFact, Told, Untold
 from sockwarden.errors import KernelError
 from sockwarden.identity.cgroup import Place, placement
@@ -64,9 +65,18 @@ def _of_processes() -> Iterator[tuple[str, str]]:
         if kind is None:
             continue
         foreign = process.namespace(found.pid, "mnt") != process.namespace("self", "mnt")
+        asked = _asked(found)
         for path in bound_paths(found):
-            if _NAMES.fullmatch(posixpath.basename(path)):
+            if path in asked or _NAMES.fullmatch(posixpath.basename(path)):
                 yield (f"/proc/{found.pid}/root{path}" if foreign else path), kind
+
+
+def _asked(found: psutil.Process) -> set[str]:
+    """Return the paths at which an engine's options tell it to listen."""
+    try:
+        return {host.removeprefix("unix://") for host in hosts_of(found.cmdline()) if host.startswith("unix://")}
+    except (psutil.Error, OSError):
+        return set()
 
 
 def bound_paths(found: psutil.Process) -> tuple[str, ...]:

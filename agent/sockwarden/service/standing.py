@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sockwarden.config import GuardMode
 from sockwarden.errors import KernelError
 from sockwarden.kernel import pins
+from sockwarden.kernel.ladder import RUNGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,10 +47,15 @@ class Watching(Protocol):
         """What it found to be open."""
 
 
-class Judging(Protocol):
-    """What is asked of the sentry; see ``sentry.Sentry``."""
+class Warding(Protocol):
+    """What is asked of who knows the sockets; see ``wards.Wards``."""
 
-    fault: str
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Where there is no socket yet."""
+
+    def problems(self) -> list[str]:
+        """What is not guarded as it should be."""
 
 
 class Identifying(Protocol):
@@ -76,7 +82,7 @@ class Guarded(Protocol):
         """The watch over it."""
 
     @property
-    def sentry(self) -> Judging:
+    def wards(self) -> Warding:
         """Who tells it the sockets."""
 
     @property
@@ -117,7 +123,7 @@ def standing_of(agent: Guarded) -> dict[str, Any]:
             }
             for one in agent.guard.guarded
         ],
-        "waiting": [],
+        "waiting": list(agent.wards.waiting),
         "rungs": [
             {
                 "name": row.name,
@@ -140,14 +146,13 @@ def gaps_of(agent: Guarded) -> list[str]:
     report, pin_dir = agent.guard.report, agent.config.guard.pin_dir
     found = []
     if not report.rung.blocking:
-        found.append(_NO_WALL)
+        found.append(f"{_NO_WALL}{_why(report)}")
     if report.gap:
         found.append(report.gap)
-    if agent.sentry.fault:
-        found.append(f"the kernel guard does not know the sockets: {agent.sentry.fault}")
+    found += agent.wards.problems()
     current, others = _pinned(pin_dir, report)
     if report.rung.blocking and pin_dir and current is None:
-        found.append("the kernel guard is not pinned: it ends with the agent")
+        found.append(f"the kernel guard is not pinned: it ends with the agent; the row of {report.rung.name} says why")
     found += [f"the pinned set {one.name} of another agent is still in force" for one in others]
     return found + agent.watch.problems()
 
@@ -163,6 +168,16 @@ def last_words_of(agent: Guarded) -> str:
 
 
 _NO_WALL = "no blocking kernel guard: the engine's own socket is not walled off"
+
+
+def _why(report: GuardReport) -> str:
+    """Return why there is no wall, as a clause: what the best blocking rung lacked."""
+    blocking = {rung.name for rung in RUNGS if rung.blocking}
+    row = next((row for row in report.rows if row.name in blocking and row.reason), None)
+    if row is None:
+        return ""
+    reason = row.reason.partition(" (")[0]  # the row itself has the kernel's log
+    return f"; {row.name} is {row.state.value}: {reason}{f' (remedy: {row.remedy})' if row.remedy else ''}"
 
 
 def _pinned(pin_dir: str, report: GuardReport) -> tuple[PinnedSet | None, list[PinnedSet]]:
