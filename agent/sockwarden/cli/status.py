@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.errors import ExitCode
 from sockwarden.service.control import ask_agent
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sockwarden.cli.screen import Screen
+
+SHOWN_PATHS: Final = 3
+"""Of paths without a socket: most hosts have none of the engines that are known."""
 
 
 def main(arguments: argparse.Namespace, screen: Screen) -> int:
@@ -42,8 +45,9 @@ def guard_lines(guard: dict[str, Any]) -> Iterator[str]:
     yield f"identity  {seen or 'nobody has connected yet'}"
     for socket in guard["sockets"]:
         yield f"guarded   {socket['path']} ({socket['class']}), inode {socket['inode']}"
-    for path in guard["waiting"]:
-        yield f"waiting   {path}: not there yet"
+    if guard["waiting"]:
+        shown, more = guard["waiting"][:SHOWN_PATHS], len(guard["waiting"]) - SHOWN_PATHS
+        yield f"waiting   no socket yet: {', '.join(shown)}{f' and {more} more (--json)' if more > 0 else ''}"
     for row in guard["rungs"]:
         remedy = f"; remedy: {row['remedy']}" if row["remedy"] else ""
         yield f"rung      {row['name']}: {row['state']}: {row['reason']}{remedy}"

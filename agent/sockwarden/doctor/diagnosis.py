@@ -159,8 +159,9 @@ def _sockets(facts: Facts) -> Iterator[Line]:
     if isinstance(facts.agent, Untold):
         yield Line(Mark.NO, "sockets", "none is under guard by a running agent")
         return
-    for path in facts.agent.waiting:
-        yield Line(Mark.NO, path, "not there yet; guarded as soon as it is")
+    if facts.agent.waiting:
+        text = f"guarded as soon as there is a socket: {', '.join(facts.agent.waiting)}"
+        yield Line(Mark.NO, "waiting", text)
 
 
 def _object(fact: SocketFact) -> str:

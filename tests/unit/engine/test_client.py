@@ -76,6 +76,18 @@ def path(tmp_path):
     return str(tmp_path / "docker.sock")
 
 
+def test_the_containers_that_run_are_listed_by_their_ids(path):
+    engine = FakeEngine([json_answer([{"Id": "a"}, {"Id": "b", "Names": None}, {"Id": 1}, None])])
+    assert ask(path, engine, lambda client: client.running_containers()) == ("a", "b")
+    assert engine.requests == ["GET /containers/json"]
+
+
+@pytest.mark.parametrize("given", [json_answer({"message": "no"}, 500), answer(200, b"["), json_answer({})])
+def test_a_list_of_containers_that_is_none_is_an_error(path, given):
+    with pytest.raises(EngineError, match="did not list its containers"):
+        ask(path, FakeEngine([given]), lambda client: client.running_containers())
+
+
 def test_a_container_is_inspected_by_its_name(path):
     engine = FakeEngine([json_answer({"Id": "x"})])
     found = ask(path, engine, lambda client: client.inspect_container("web_1.a-b"))

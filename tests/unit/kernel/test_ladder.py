@@ -16,6 +16,7 @@ from sockwarden.kernel.ladder import (
     choose,
     ordered,
     rung_named,
+    trial,
 )
 from sockwarden.kernel.probes import Answer
 
@@ -178,6 +179,43 @@ def test_what_is_weaker_than_required_is_not_tried() -> None:
 def test_a_mode_below_the_requirement_is_refused() -> None:
     with pytest.raises(KernelError, match="the rung that is asked for, tracepoint, is weaker"):
         choose("tracepoint", answers(), never, "kprobe")
+
+
+@pytest.mark.parametrize(
+    ("had", "missing", "gap"),
+    [
+        ("fmod_ret", (), False),
+        ("fmod_ret", ("preempt", "lsm"), True),
+        ("lsm", ("preempt",), False),
+        ("lsm", ("preempt", "reentry"), True),
+        ("kprobe", ("preempt",), False),
+    ],
+)
+def test_a_wall_that_the_kernel_can_skip_has_a_gap(had: str, missing: tuple[str, ...], gap: bool) -> None:
+    assert bool(choose("auto", answers(*missing), only(had)).gap) is gap
+
+
+def test_a_kernel_that_does_not_say_how_it_preempts_is_no_gap_that_is_known() -> None:
+    unknown = Answer("preempt", ok=False, reason="unknown", told=False)
+    found = (*(answer for answer in answers() if answer.name != "preempt"), unknown)
+    assert choose("fmod_ret", found, only("fmod_ret")).gap == ""
+
+
+def test_a_trial_proves_every_rung_and_chooses_none() -> None:
+    rows = trial(answers(), only("fmod_ret", "tracepoint"))
+    assert {row.name: row.state for row in rows} == {
+        "fmod_ret": State.PROVED,
+        "lsm": State.REFUSED,
+        "kprobe": State.REFUSED,
+        "bcc": State.NOT_NEEDED,
+        "tracepoint": State.PROVED,
+        "none": State.PROVED,
+    }
+
+
+def test_a_survey_without_a_trial_says_what_lacks() -> None:
+    rows = trial(answers("kprobes"), None)
+    assert [row.state for row in rows if row.name in ("fmod_ret", "kprobe")] == [State.NOT_TRIED, State.REFUSED]
 
 
 @pytest.mark.parametrize("required", RequiredRung)
