@@ -6,6 +6,7 @@ Never: bytes. Those are the subclass's.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 from typing import TYPE_CHECKING, Final, cast
 
@@ -39,6 +40,15 @@ class Duplex(asyncio.Protocol):
         """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    @property
+    def inode(self) -> int:
+        """The number of the socket, as fstat() says; 0 once it is closed."""
+        sock = self.transport.get_extra_info("socket")
+        try:
+            return os.fstat(sock.fileno()).st_ino if sock is not None and sock.fileno() >= 0 else 0
+        except OSError:
+            return 0
 
     def abort(self) -> None:
         """Close at once."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sockwarden.gateway.intake import Intake
     from sockwarden.gateway.ports import Wiring
     from sockwarden.gateway.takeover import SocketTakeover
+    from sockwarden.model import Client
 
 DRAIN_SECONDS: Final = 10.0
 """How long requests in flight may go on when the agent stops; `docker logs -f` would never end by itself."""
@@ -53,6 +54,22 @@ class GatewayServer:
     def open_connections(self) -> int:
         """How many clients are connected."""
         return len(self._connections)
+
+    def clients(self) -> dict[int, Client]:
+        """Return who is connected, by the inode of the accepted socket; without those who are not placed yet."""
+        return {
+            connection.inode: connection.client
+            for connection in self._connections
+            if connection.client is not None and connection.inode
+        }
+
+    def drop(self, inode: int) -> bool:
+        """Close the connection whose accepted socket has ``inode``, whatever it is at; False where there is none."""
+        for connection in self._connections:
+            if connection.client is not None and connection.inode == inode:
+                connection.abort()
+                return True
+        return False
 
     async def start(self) -> None:
         """Take the public path and serve it.

@@ -47,17 +47,22 @@ from sockwarden.observe.sink import AuditSink
 from sockwarden.policy.mounts import GuardedSockets
 from sockwarden.service.control import ControlServer
 from sockwarden.service.generations import Generations
+from sockwarden.service.handovers import Handovers
+from sockwarden.service.hostservices import HostServices
 from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
 from sockwarden.service.standing import last_words_of
 from sockwarden.service.status import status_of
 from sockwarden.service.verdicts import KernelVerdicts
+from sockwarden.service.wards import Wards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockwarden.config import Config
     from sockwarden.images.imagelist import ImageList
+    from sockwarden.kernel.holders import Scan
+    from sockwarden.model import Client
     from sockwarden.policy.decide import Generation
 
 WELL_KNOWN: Final = ("/run/docker.sock", "/var/run/docker.sock")
@@ -110,6 +115,14 @@ class Agent:
         self.verdicts = KernelVerdicts(
             self.guard, self.resolver.init_lines, self.audit, self.takeover.public, cgrouptree.mount_point
         )
+        self.wards = Wards(
+            config.guard.host_only,
+            lambda: (self.takeover.engine_path, self.takeover.public),
+            self.guard.guard_objects,
+        )
+        self.services = HostServices(self.guard.allow_cgroups)
+        self.handovers = Handovers(self.resolver, self._clients, self._drop, self.sentry.saw)
+        self.handovers.socket = Path(self.takeover.public)
         self.recorder = DecisionRecorder(self.metrics, self.audit)
         self.paths = HostPaths()
         self.generations = Generations(config, self.engine, self.digests, self.holdings, self._publish)
@@ -156,6 +169,7 @@ class Agent:
         if self.config.guard.mode is not GuardMode.NONE:
             self.sentry.watch(self.guard, loop)
             stack.callback(self.guard.close)
+            self._follow_the_guard()
             self.generations.walled = self.guard.report.rung.blocking
         elif self.config.guard.pin_dir:
             for one in pins.unload(self.config.guard.pin_dir):
@@ -163,8 +177,10 @@ class Agent:
         await self.generations.load()
         stack.push_async_callback(self._close_images)
         server = await self._start_gateway(stack)
-        self._guard_sockets()
-        server.on_retaken = self._guard_sockets
+        if self.config.guard.mode is not GuardMode.NONE:
+            self.wards.begin()
+            stack.callback(self.wards.close)
+            server.on_retaken = self.wards.look
         control = ControlServer(
             str(Path(self.config.daemon.run_dir) / "control.sock"),
             {"status": lambda: status_of(self), "reload": self._reload_answer},
@@ -178,6 +194,15 @@ class Agent:
             self.watch.begin()
         pulse = loop.create_task(Pulse(self.metrics, self.engine.ping, self._beat).run())
         stack.callback(pulse.cancel)
+
+    def _follow_the_guard(self) -> None:
+        """Let everybody hear of what they live on: cgroups, and what sweeps find."""
+        self.guard.on_life = self.services.lived
+        self.guard.on_swept = self._swept
+        top = cgrouptree.mount_point()
+        self.services.begin(cgrouptree.walk(top) if top is not None else ())
+        if not self.guard.report.rung.blocking:  # else the kernel refuses hand-overs
+            self.guard.accepted = self.handovers.accepted
 
     async def _start_gateway(self, stack: contextlib.AsyncExitStack) -> GatewayServer:
         generation, images = self.generations.current, self.generations.images
@@ -212,6 +237,7 @@ class Agent:
 
     def _publish(self, generation: Generation, images: ImageList) -> None:
         self.sentry.generation = generation
+        self.handovers.enforcing = self.sentry.enforcing
         if self.config.guard.mode is not GuardMode.NONE:
             self.verdicts.clear()
             self.guard.set_action(self._action(generation))
@@ -234,8 +260,15 @@ class Agent:
         public = {self.takeover.public, os.path.realpath(second), *map(os.path.realpath, WELL_KNOWN)} - {engine}
         return GuardedSockets.at(sorted(public), (engine,), self.paths)
 
-    def _guard_sockets(self) -> None:
-        self.sentry.guard_sockets(self.takeover.engine_path, self.takeover.public)
+    def _swept(self, found: Scan) -> None:
+        self.wards.swept(found)
+        self.handovers.swept(found)
+
+    def _clients(self) -> dict[int, Client]:
+        return {} if self.server is None else self.server.clients()
+
+    def _drop(self, inode: int) -> bool:
+        return self.server is not None and self.server.drop(inode)
 
     async def _reload(self) -> None:
         self.sink.reopen()
@@ -255,8 +288,10 @@ class Agent:
         self.metrics.open_connections = self.server.open_connections if self.server else 0
         if self.config.guard.mode is not GuardMode.NONE:
             self.sentry.refresh_counters()
+            if not self.guard.report.rung.blocking and self.handovers.is_due(time.monotonic()):
+                self.guard.sweep()
             self.verdicts.beat()
-            self.watch.beat(Extras(denied_cgroups=len(self.verdicts)))
+            self.watch.beat(Extras(waiting_paths=len(self.wards.waiting), denied_cgroups=len(self.verdicts)))
 
 
 def _settle() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sockwarden.observe.sink import AuditSink
     from sockwarden.service.generations import Generations
     from sockwarden.service.pulse import GuardWatch
-    from sockwarden.service.sentry import Sentry
+    from sockwarden.service.wards import Wards
 
 
 class Running(Protocol):
@@ -34,10 +34,10 @@ class Running(Protocol):
     generations: Generations
     guard: Guard
     metrics: Metrics
-    sentry: Sentry
     server: GatewayServer | None
     sink: AuditSink
     takeover: SocketTakeover
+    wards: Wards
     watch: GuardWatch
 
 
