@@ -284,7 +284,13 @@ class Guard:
             expected = Expected.SEEN
         self._vigil = Vigil(loop, folder, expected, self._stat, tell)
         self._publish(force.publication.sockets, self._dealer.action)
+        self._read_from_now_on()
         return self._vigil
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the rung in force outlives this process."""
+        return self._succession is not None and self._succession.pinned
 
     def deny_cgroup(self, cgroup_id: int) -> bool:
         """Keep a cgroup and all below it from the gateway's own socket; False where no rung can, or no room is left."""

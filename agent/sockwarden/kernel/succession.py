@@ -57,6 +57,7 @@ class Succession:
         self._since = 0  # nanoseconds since boot: from then on the new programs tell everything
         self.waiting: list[abi.ConnectRecord] = []
         """What sets that are gone told and nobody has read."""
+        self.pinned = False
         if self._path is not None and (bpffs.holds(self._path) or not self._path.is_relative_to(bpffs.MOUNT_POINT)):
             self._folder = PinFolder(self._path)
             try:
@@ -96,6 +97,7 @@ class Succession:
             left = ", ".join(one.pinned.name for one in self._formers)
             return f"pins of an agent before stay in force: {left}" if left else ""
         if self._adopted is not None:
+            self.pinned = True
             self._words.append(f"adopted from {self._adopted.name}")
         else:
             self._inherit(force)
@@ -162,6 +164,7 @@ class Succession:
             pinned = self._folder.pin(name, force.holding.maps(), force.holding.links())
         except KernelError as error:
             return f"not pinned, so it ends with the agent: {error} (remedy: {error.remedy})"
+        self.pinned = True
         return f"pinned as {pinned.name}"
 
     def _remove(self, former: _Former) -> None:
