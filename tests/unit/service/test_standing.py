@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,19 @@ def test_what_the_watch_found_is_told(tmp_path: Path) -> None:
     asked = agent(report(tmp_path, CAPABLE, "lsm"))
     asked.watch.found.append("the kernel guard did not hold its canary")
     assert gaps_of(asked) == asked.watch.found
+
+
+def test_whatever_is_said_to_be_open_is_a_heading_of_the_troubleshooting(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs/troubleshooting.md").read_text("utf-8")
+    headings = re.findall(r"^### (?:In `doctor`: )?`([^`]+)`", text, re.MULTILINE)
+    patterns = [".*".join(map(re.escape, heading.split("…"))) for heading in headings]
+    pin(tmp_path / "pins", version=1)
+    machine = CAPABLE | {"proc/version": "Linux version 6.12 #1 SMP PREEMPT_RT\n"}
+    walled = agent(report(tmp_path / "a", machine, "fmod_ret"), tmp_path / "pins")
+    walled.wards.found.append("the kernel guard does not know the sockets of now: a map of the guard is full")
+    gaps = [*gaps_of(walled), *gaps_of(agent(report(tmp_path / "b", CAPABLE)))]
+    assert len(gaps) == 5
+    assert [gap for gap in gaps if not any(re.match(pattern, gap) for pattern in patterns)] == []
 
 
 @pytest.mark.parametrize(
