@@ -1,7 +1,7 @@
 # bash completion for sockwarden. Written by packaging/man/generate.py: change its sources, not this file.
 
 _sockwarden() {
-	local current=${COMP_WORDS[COMP_CWORD]} command='' word words
+	local current=${COMP_WORDS[COMP_CWORD]} command='' files=yes word words
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		case $word in run|check|explain|status|doctor|guard|reload|demo) command=$word; break ;; esac
 	done
@@ -12,11 +12,11 @@ _sockwarden() {
 	explain) words='--policy --as --enforce-host --body --json --help' ;;
 	status) words='--config --json --help' ;;
 	doctor) words='--config --try --json --help' ;;
-	guard) words='--config --force --json --help' ;;
+	guard) words='status unload --config --force --json --help' files=no ;;
 	reload) words='--config --help' ;;
 	demo) words='--keep --help' ;;
 	esac
-	if [[ -n $command && $current != -* ]]; then
+	if [[ -n $command && $files == yes && $current != -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 	else
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

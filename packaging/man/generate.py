@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 LIMITED: Final = (
     "config", "documents", "http1", "dockerapi", "policy", "engine", "identity", "images", "kernel", "observe",
-    "gateway", "service",
+    "gateway", "service", "doctor",
 )  # fmt: skip
 """The packages whose limits a client or an operator can meet, in the order of the page."""
 
@@ -365,14 +365,17 @@ def completion() -> str:
     cases = []
     for name, (_, parser) in commands.items():
         options = " ".join(option for action in _arguments(parser) for option in action.option_strings[-1:])
-        cases.append(f"\t{name}) words='{options} --help' ;;\n")
+        chosen = [
+            str(word) for action in _arguments(parser) if not action.option_strings for word in action.choices or ()
+        ]
+        cases.append(f"\t{name}) words='{' '.join([*chosen, options])} --help'{' files=no' if chosen else ''} ;;\n")
     return (
         "# bash completion for sockwarden. Written by packaging/man/generate.py: change its sources, not this file.\n\n"
-        "_sockwarden() {\n\tlocal current=${COMP_WORDS[COMP_CWORD]} command='' word words\n"
+        "_sockwarden() {\n\tlocal current=${COMP_WORDS[COMP_CWORD]} command='' files=yes word words\n"
         '\tfor word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do\n'
         f"\t\tcase $word in {'|'.join(commands)}) command=$word; break ;; esac\n\tdone\n"
         f"\tcase $command in\n\t'') words='{' '.join(commands)} {general} --help' ;;\n{''.join(cases)}\tesac\n"
-        "\tif [[ -n $command && $current != -* ]]; then\n"
+        "\tif [[ -n $command && $files == yes && $current != -* ]]; then\n"
         '\t\tmapfile -t COMPREPLY < <(compgen -f -- "$current")\n\telse\n'
         '\t\tmapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")\n\tfi\n}\n'
         "complete -o filenames -F _sockwarden sockwarden\n"

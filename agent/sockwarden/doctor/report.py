@@ -21,8 +21,8 @@ STYLES: Final = {
 }
 """The colour of each mark."""
 
-MAX_SUBJECT: Final = 34
-"""Columns for the subject; a longer one pushes its own text to the right."""
+SUBJECT_COLUMNS: Final = 34
+"""At most, for the subjects of a section; the text of a longer one begins on the next line."""
 
 _MARK_COLUMNS: Final = max(len(mark.value) for mark in Mark)
 
@@ -31,7 +31,7 @@ def text_lines(diagnosis: Diagnosis, paint: Callable[[str, str], str], width: in
     """Yield the lines for a reader whose screen has ``width`` columns; ``paint(text, style)`` colours a text."""
     for section in diagnosis.sections:
         yield paint(section.title, "bold")
-        subject = min(MAX_SUBJECT, max((len(line.subject) for line in section.lines), default=0))
+        subject = min(SUBJECT_COLUMNS, max((len(line.subject) for line in section.lines), default=0))
         for line in section.lines:
             yield from _rows(line, subject, paint, width)
         yield ""
@@ -49,7 +49,7 @@ _PLAIN: Final[dict[str, Any]] = {"break_long_words": False, "break_on_hyphens": 
 def _rows(line: Line, columns: int, paint: Callable[[str, str], str], width: int) -> Iterator[str]:
     margin = " " * (_MARK_COLUMNS + 4 + columns + 2)
     mark = paint(f"{line.mark.value:<{_MARK_COLUMNS}}", STYLES[line.mark])
-    rows = textwrap.wrap(line.text, max(width - len(margin), MAX_SUBJECT), **_PLAIN) or [""]
+    rows = textwrap.wrap(line.text, max(width - len(margin), SUBJECT_COLUMNS), **_PLAIN) or [""]
     if len(line.subject) > columns:
         yield f"  {mark}  {line.subject}"
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.policy.fake_paths import FakePaths
 
-from sockwarden.doctor.containers import find, powers_of
+from sockwarden.doctor.containers import MAX_INSPECTED, find, powers_of
 from sockwarden.doctor.facts import ContainerFact, Told, Untold
 from sockwarden.errors import EngineError
 from sockwarden.policy.mounts import GuardedSockets
@@ -85,6 +85,10 @@ def test_a_container_of_an_image_that_lost_its_name_is_named_all_the_same() -> N
     assert found_in({"a": {"HostConfig": {"Privileged": True}}}) == Told(
         (ContainerFact("a", "", "an image without a name", ("privileged",)),)
     )
+
+
+def test_more_containers_than_are_looked_at_leave_the_question_open() -> None:
+    assert isinstance(found_in({str(number): None for number in range(MAX_INSPECTED + 1)}), Untold)
 
 
 def test_an_engine_that_does_not_answer_leaves_the_question_open() -> None:
