@@ -40,6 +40,10 @@ PROGRAMS: Final = (
 """Every name in ``Health.programs``; a later one counts nowhere until it stands here."""
 
 
+DECIDING: Final = ("guard_", "receive_")
+"""How the names of programs begin that decide whether a connection may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramFacts:
     """``missed``: the kernel skipped the program because it was running on that CPU already.
@@ -69,9 +73,9 @@ class Health:
     cgroups_evicted: int = 0
 
     @property
-    def missed(self) -> int:
-        """Runs that the kernel skipped, of all programs."""
-        return sum(facts.missed for facts in self.programs.values())
+    def unjudged(self) -> int:
+        """Runs that the kernel skipped of programs that decide; the others' cost no more than a record."""
+        return sum(facts.missed for name, facts in self.programs.items() if name.startswith(DECIDING))
 
 
 class Source(Protocol):

@@ -37,6 +37,9 @@ CANARY_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 5 * CANARY_SECONDS
 """A canary that was last held longer ago is a problem: it may be unable to fly just because somebody wants it so."""
 
+SKIPPED_SECONDS: Final = 3600.0
+"""How long status names a run that the kernel skipped; who connected meanwhile was looked for at once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +68,8 @@ class GuardWatch:
         self._folder: Final = folder
         self._vigil: Vigil | None = None
         self._next_flight = 0.0
-        self._missed = 0
+        self._unjudged: int | None = None
+        self._skipped_at = -SKIPPED_SECONDS
         self.health: Health | None = None
 
     def begin(self) -> None:
@@ -80,9 +84,11 @@ class GuardWatch:
         """Read everything once; takes about a millisecond."""
         health = self.health = self._guard.health()
         now = time.monotonic()
-        if self._guard.report.rung.blocking and health.missed > self._missed:
+        # What was skipped before us was followed by the sweep of the start.
+        if self._unjudged is not None and health.unjudged > self._unjudged:
+            self._skipped_at = now
             self._guard.sweep()  # a connect() may have passed unjudged: find who holds a connection
-        self._missed = health.missed
+        self._unjudged = health.unjudged
         if self._vigil is not None and now >= self._next_flight:
             self._next_flight = now + CANARY_SECONDS
             self._vigil.fly()
@@ -98,8 +104,12 @@ class GuardWatch:
     def problems(self) -> list[str]:
         """Return what is wrong with the guard, as sentences without a full stop."""
         findings = self._vigil.findings if self._vigil is not None else None
-        blocking = self._guard.report.rung.blocking
-        return guard_problems(self.health, findings, time.monotonic(), blocking=blocking)
+        now = time.monotonic()
+        found = [] if findings is None else canary_problems(findings, now)
+        if self._guard.report.rung.blocking and now - self._skipped_at < SKIPPED_SECONDS:
+            ago = now - self._skipped_at
+            found.append(f"the kernel skipped the guard {self._unjudged} times, the last time {ago:.0f} s ago")
+        return found
 
     def status(self) -> dict[str, Any]:
         """Return the state of the canary and of the maps as JSON values."""
@@ -115,7 +125,7 @@ class GuardWatch:
                 "failures": findings.failures,
                 "fault": findings.fault,
             },
-            "missed": health.missed if health is not None else 0,
+            "unjudged": health.unjudged if health is not None else 0,
             "maps": {name: [full.entries, full.capacity] for name, full in (health.maps if health else {}).items()},
         }
 
@@ -128,17 +138,14 @@ class GuardWatch:
         self._guard.sweep()
 
 
-def guard_problems(health: Health | None, findings: Findings | None, now: float, *, blocking: bool) -> list[str]:
-    """Return what is wrong with a guard; ``now`` in seconds of time.monotonic()."""
-    found = []
-    if findings is not None and not findings.held:
-        found.append("the kernel guard did not hold its canary: restart the agent, and see its log")
-    elif findings is not None and now - findings.held_at > STALE_SECONDS:
+def canary_problems(findings: Findings, now: float) -> list[str]:
+    """Return what the canary says against the guard; ``now`` in seconds of time.monotonic()."""
+    if not findings.held:
+        return ["the kernel guard did not hold its canary: restart the agent, and see its log"]
+    if now - findings.held_at > STALE_SECONDS:
         why = findings.fault or "it does not end"
-        found.append(f"the kernel guard has not been proved for {now - findings.held_at:.0f} s: {why}")
-    if blocking and health is not None and health.missed:
-        found.append(f"the kernel skipped the guard {health.missed} times since it was loaded; see docs/metrics.md")
-    return found
+        return [f"the kernel guard has not been proved for {now - findings.held_at:.0f} s: {why}"]
+    return []
 
 
 def publish(metrics: GuardMetrics, health: Health, rung: str, extras: Extras) -> None:

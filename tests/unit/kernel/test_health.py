@@ -52,6 +52,6 @@ def test_a_descriptor_that_is_no_program_has_missed_nothing() -> None:
         os.close(descriptor)
 
 
-def test_what_was_missed_is_summed_over_programs() -> None:
-    facts = {"guard_lsm": ProgramFacts(missed=2), "track_fork": ProgramFacts(missed=1)}
-    assert Health({}, {}, facts, {}, {}).missed == 3
+def test_only_a_deciding_program_that_was_skipped_left_something_unjudged() -> None:
+    names = ("guard_lsm", "receive_lsm", "identity_free", "track_fork")
+    assert Health({}, {}, {name: ProgramFacts(missed=1) for name in names}, {}, {}).unjudged == 2
