@@ -291,7 +291,7 @@ class Agent:
             if not self.guard.report.rung.blocking and self.handovers.is_due(time.monotonic()):
                 self.guard.sweep()
             self.verdicts.beat()
-            self.watch.beat(Extras(waiting_paths=len(self.wards.waiting), denied_cgroups=len(self.verdicts)))
+            self.watch.beat(Extras(self.guard.pinned, len(self.wards.waiting), len(self.verdicts)))
 
 
 def _settle() -> None:
