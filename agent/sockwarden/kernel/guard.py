@@ -183,6 +183,8 @@ class Guard:
         classes = {identity: guarded.socket_class for identity, guarded in found.items()}
         self._publish(classes, self._dealer.action)
         self._dealer.sockets = found
+        if self._succession is not None:
+            self._succession.published()
         self._read_from_now_on()
         self.sweep()
 
@@ -350,7 +352,6 @@ class Guard:
         if self._reads or self._force is None or self._loop is None or self._succession is None:
             return
         self._reads = True
-        self._succession.published()
         for record in self._succession.waiting:
             self._dealer.connected(record)
         self._succession.waiting = []
