@@ -93,7 +93,7 @@ def the_whole_system_is_walled(report: Report, rung: str) -> None:
         _docker("run", "--rm", "--network=none", "box", "true")
     with report.case("systemd: a host service in a sandbox reaches containerd and the engine"):
         _systemctl("start", "sockwarden-neighbour.service")
-    with _window(report, "systemctl restart docker"):
+    with _shut(report, "systemctl restart docker"):  # docker.socket goes on listening: the same object
         _systemctl("restart", "docker.service")
         _until("the engine answers", lambda: _docker("version", check=False).returncode == 0)
     _closed(report, "after the engine's restart")
@@ -102,11 +102,11 @@ def the_whole_system_is_walled(report: Report, rung: str) -> None:
         _systemctl("start", "docker.socket", "docker.service")
         _until_parked()
     _closed(report, "after the engine's socket was made anew")
-    with _window(report, "systemctl restart sockwarden"):
+    with _shut(report, "systemctl restart sockwarden"):
         _systemctl("restart", "sockwarden.service")
         _until_serving()
     _closed(report, "after the agent's restart")
-    with _window(report, "kill -9 of the agent"):
+    with _shut(report, "kill -9 of the agent"):
         before = _main_pid()
         _systemctl("kill", f"--signal={int(signal.SIGKILL)}", "sockwarden.service")
         _until("systemd starts another", lambda: _main_pid() not in (0, before))
@@ -114,6 +114,13 @@ def the_whole_system_is_walled(report: Report, rung: str) -> None:
     _closed(report, "after the agent was killed")
     with report.case("systemd: the host's docker still works"):
         _docker("ps")
+    with _shut(report, "systemctl stop sockwarden"):
+        _systemctl("stop", "sockwarden.service")
+        _docker("version")
+    with report.case("systemd: the container reaches all of them again once the guard is unloaded"):
+        _run("/usr/bin/python3", "-m", "sockwarden", "guard", "unload")
+        with _counted_anew():
+            _until("the container connects", lambda: _tally(PUBLIC).reached > 0 and _tally(CONTAINERD).reached > 0)
 
 
 def _closed(report: Report, when: str) -> None:
@@ -130,25 +137,36 @@ def _closed(report: Report, when: str) -> None:
 @contextlib.contextmanager
 def _window(report: Report, what: str) -> Iterator[None]:
     """Do something to the services, and tell what the container reached meanwhile."""
-    with report.case(f"systemd: {what} goes well"):
-        with _counted_anew():
-            yield
-        for path, got in _tallies().items():
-            open_ms = (got.last_ns - got.first_ns) // 1_000_000
-            said = f"reached by {got.reached} of {got.rounds} connects, {open_ms} ms from first to last"
-            report.tell(f"systemd: {what}: {path}", said)
+    with report.case(f"systemd: {what} goes well"), _counted_anew():
+        yield
+    for path, got in _tallies().items():
+        open_ms = (got.last_ns - got.first_ns) // 1_000_000
+        said = f"reached by {got.reached} of {got.rounds} connects, {open_ms} ms from first to last"
+        report.tell(f"systemd: {what}: {path}", said)
+
+
+@contextlib.contextmanager
+def _shut(report: Report, what: str) -> Iterator[None]:
+    """Do something to the services that opens nothing."""
+    with _window(report, what):
+        yield
+    with report.case(f"systemd: the container reaches nothing during {what}"):
+        same({str(path): got.reached for path, got in _tallies().items()}, {str(path): 0 for path in WATCHED})
 
 
 @contextlib.contextmanager
 def _counted_anew() -> Iterator[None]:
     """Let the container connect more often meanwhile, and count only that."""
-    with TALLIES.open("r+b") as file:
-        file.write(_PAUSE.pack(EAGER_US) + bytes(_TALLY.size * len(WATCHED)))
+    _write(_PAUSE.pack(EAGER_US) + bytes(_TALLY.size * len(WATCHED)))
     try:
         yield
     finally:
-        with TALLIES.open("r+b") as file:
-            file.write(_PAUSE.pack(CALM_US))
+        _write(_PAUSE.pack(CALM_US))
+
+
+def _write(data: bytes) -> None:
+    with TALLIES.open("r+b") as file:
+        file.write(data)
 
 
 def _tally(path: Path) -> Tally:
