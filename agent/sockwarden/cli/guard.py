@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sockwarden.cli.screen import Screen
     from sockwarden.config import Config
+    from sockwarden.doctor.facts import Keeper
     from sockwarden.kernel.pins import PinnedSet
 
 
@@ -27,12 +28,15 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
 
 
 def _status(config: Config, arguments: argparse.Namespace, screen: Screen) -> int:
-    from sockwarden.kernel import pins  # noqa: PLC0415  # the other commands start faster without
+    # The other commands start faster without.
+    from sockwarden.doctor.pinned import keeper_of  # noqa: PLC0415
+    from sockwarden.kernel import pins  # noqa: PLC0415
 
     found = pins.survey(config.guard.pin_dir) if config.guard.pin_dir else ()
     agent = _agent_pid(config)
     if arguments.json:
-        screen.json({"pin_dir": config.guard.pin_dir, "agent": agent, "sets": [_as_json(one) for one in found]})
+        sets = [{**_as_json(one), "policy": _policy(keeper_of(one))} for one in found]
+        screen.json({"pin_dir": config.guard.pin_dir, "agent": agent, "sets": sets})
         return ExitCode.OK
     if not config.guard.pin_dir:
         screen.print('nothing is pinned: guard.pin_dir is ""')
@@ -41,6 +45,9 @@ def _status(config: Config, arguments: argparse.Namespace, screen: Screen) -> in
     screen.print(f"{config.guard.pin_dir}: {len(found)} pinned set{'' if len(found) == 1 else 's'} ({holder})")
     for one in found:
         screen.print(f"  {screen.paint(one.name, 'bold')}: rung {one.rung}, build {one.build}{_peculiarity(one)}")
+        keeper = keeper_of(one)
+        if keeper is not None:
+            screen.print(f"    policy: {keeper}")
         screen.print(f"    programs: {', '.join(one.links) or 'none: it is not whole'}")
         screen.print(f"    maps: {', '.join(one.maps) or 'none: it is not whole'}")
     return ExitCode.OK
@@ -80,6 +87,10 @@ def _agent_pid(config: Config) -> int:
         return int(asyncio.run(ask_agent(os.path.join(config.daemon.run_dir, "control.sock"), "status"))["pid"])
     except EngineError:
         return 0
+
+
+def _policy(keeper: Keeper | None) -> dict[str, Any] | None:
+    return None if keeper is None else {"agent": keeper.pid, "runs": keeper.runs, "generation": keeper.generation}
 
 
 def _peculiarity(one: PinnedSet) -> str:

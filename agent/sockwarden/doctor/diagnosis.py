@@ -180,6 +180,8 @@ def _pins(facts: Facts) -> Iterator[Line]:
 
 def _pin(pin: PinFact, *, alone: bool) -> Line:
     what = f"rung {pin.rung}, build {pin.build}, {len(pin.links)} programs, {len(pin.maps)} maps"
+    if pin.keeper is not None:
+        what += f", {pin.keeper}"
     if not pin.whole:
         text = f"{what}: it is not whole, and guards nothing"
         return Line(Mark.WARN, pin.name, text, "start the agent, or sockwarden guard unload")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sockwarden.doctor import agent, containers, engines, machine, sockets
+from sockwarden.doctor import agent, containers, engines, machine, pinned, sockets
 from sockwarden.doctor.facts import Facts, Untold
 from sockwarden.engine.client import EngineClient
 from sockwarden.identity.paths import HostPaths
@@ -36,7 +36,7 @@ async def examine(config: Config, *, try_rungs: bool) -> Facts:
         features=features,
         rows=await asyncio.to_thread(machine.rows, told, features, try_rungs=try_rungs),
         sockets=found,
-        pins=machine.pinned(config.guard.pin_dir),
+        pins=pinned.find(config.guard.pin_dir),
         engines=await asyncio.to_thread(engines.find, engine_sockets, 0 if isinstance(told, Untold) else told.pid),
         containers=await _containers(config, told, engine_sockets),
         holders=await asyncio.to_thread(sockets.held_by_containers, engine_sockets),

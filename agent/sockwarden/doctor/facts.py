@@ -65,6 +65,19 @@ class AgentFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeper:
+    """The agent that published what a pinned set goes by. ``generation`` counts its publications."""
+
+    pid: int
+    runs: bool
+    generation: int
+
+    def __str__(self) -> str:
+        """Return it as a clause."""
+        return f"generation {self.generation} of the agent pid {self.pid}, which {'runs' if self.runs else 'is gone'}"
+
+
+@dataclass(frozen=True, slots=True)
 class PinFact:
     """One pinned set of programs. ``current``: it is of this version; ``whole``: it has programs and maps."""
 
@@ -75,6 +88,7 @@ class PinFact:
     maps: tuple[str, ...]
     current: bool
     aside: bool
+    keeper: Keeper | None = None
 
     @property
     def whole(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the kernel offers: features, each rung by a trial, and what is pinned.
+"""What the kernel offers to the guard: each rung, by the agent's word or by a trial.
 
 Owns the trial: one rung at a time, proved by its own live canary and taken down again. It guards nothing but the
 canary's own socket, so that nobody else notices it, an agent that runs neither.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sockwarden.doctor.facts import PinFact, Told, Untold
-from sockwarden.errors import SockwardenError
-from sockwarden.kernel import ladder, pins, rungs
+from sockwarden.doctor.facts import Untold
+from sockwarden.kernel import ladder, rungs
 from sockwarden.kernel.guard import RING_BYTES
 
 if TYPE_CHECKING:
@@ -36,19 +35,3 @@ def rows(agent: AgentFact | Untold, features: tuple[Answer, ...], *, try_rungs: 
 def _prove(rung: Rung) -> str:
     rungs.attempt(rung, rungs.Setup(RING_BYTES)).close()
     return f"{rung.effect}; proved by the canary, and taken down"
-
-
-def pinned(pin_dir: str) -> Told[PinFact] | Untold:
-    """Return what is pinned in ``pin_dir``, whole or not."""
-    if not pin_dir:
-        return Told(())
-    try:
-        found = pins.survey(pin_dir)
-    except (SockwardenError, OSError) as error:
-        return Untold(f"{pin_dir} cannot be read: {error}", "run as root")
-    return Told(
-        tuple(
-            PinFact(one.name, one.rung, one.build, one.links, one.maps, current=one.readable, aside=one.aside)
-            for one in found
-        )
-    )

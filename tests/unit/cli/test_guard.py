@@ -114,6 +114,7 @@ def test_pinned_sets_for_machines(config: str, tmp_path: Path, capsys: pytest.Ca
                 "aside": False,
                 "programs": ["guard_fmod_ret"],
                 "maps": ["sw_config", "sw_guarded"],
+                "policy": None,
             }
         ],
     }
