@@ -14,7 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define NO_ROAD 200
+#define NO_ROAD	  200
+#define QUESTIONS 100
 
 /* Linked connect and send in one submission: what a kill after connect() is too late for. */
 static int by_ring(int fd, struct sockaddr_un *address, unsigned setup, unsigned char sqe_flags)
@@ -80,6 +81,26 @@ static int by_compat(int fd, struct sockaddr_un *address)
 }
 #endif
 
+/* Ask again and again, each time on a connection of its own, until one is refused. */
+static int by_asking(const struct sockaddr_un *address)
+{
+	static const char question[] = "GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n";
+	char answer[4096];
+	int i, fd;
+
+	for (i = 0; i < QUESTIONS; i++) {
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (connect(fd, (const struct sockaddr *)address, sizeof(*address)))
+			return errno;
+		if (write(fd, question, sizeof(question) - 1) < 0)
+			return errno;
+		while (read(fd, answer, sizeof(answer)) > 0)
+			;
+		close(fd);
+	}
+	return 0;
+}
+
 int main(int count, char **words)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -90,6 +111,8 @@ int main(int count, char **words)
 	strcpy(address.sun_path, words[2]);
 	if (!strcmp(words[1], "plain"))
 		status = connect(fd, (struct sockaddr *)&address, sizeof(address)) ? errno : 0;
+	else if (!strcmp(words[1], "ask"))
+		status = by_asking(&address);
 	else if (!strcmp(words[1], "ring"))
 		status = by_ring(fd, &address, 0, 0);
 	else if (!strcmp(words[1], "ring-worker"))

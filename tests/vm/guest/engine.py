@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from tests.vm.guest import roads
 from tests.vm.guest.cases import same
 
+from sockwarden.demo import child, image, isolation, warden
 from sockwarden.demo import engine as demo_engine
-from sockwarden.demo import image, isolation, warden
 
 if TYPE_CHECKING:
     from tests.vm.guest.report import Report
@@ -70,6 +70,22 @@ def containers_are_walled_off(report: Report, rung: str) -> None:
         with report.case("engine: the metrics count what was denied"):
             blocked = agent.metrics()['sockwarden_guard_events_total{kind="blocked"}']
             same(blocked, float(len(HOW) + 1))
+        with report.case("engine: a container that goes on asking the gateway is refused by the kernel"):
+            same(_connect_in_container(dockerd, "ask", path=dockerd.socket), errno.EPERM)
+            told = [record for record in agent.audit() if record.get("command") == "connect"]
+            same([record["rule"] for record in told if record["rule"] != "guard"], ["image-list"])
+        with report.case("engine: another container is told by the gateway, and the first one's end ends its verdict"):
+            same(_connect_in_container(dockerd, "plain", path=dockerd.socket), 0)
+            child.wait_until(
+                lambda: agent.metrics()["sockwarden_guard_denied_cgroups"] == 0, PATIENCE_SECONDS, "the verdict ends"
+            )
+        with report.case("engine: the canary flies while the agent runs, and no program was skipped"):
+            held = 'sockwarden_guard_canary_flights_total{result="held"}'
+            child.wait_until(lambda: agent.metrics()[held] > 0, PATIENCE_SECONDS, "the canary has flown")
+            metrics = agent.metrics()
+            same(metrics['sockwarden_guard_canary_flights_total{result="failed"}'], 0.0)
+            same(sum(value for name, value in metrics.items() if "guard_missed_total" in name), 0.0)
+            same(metrics[f'sockwarden_guard_rung{{rung="{rung}"}}'], 1.0)
         with report.case("engine: the road is open when the agent has gone"):
             agent.stop()
             same(_connect_in_container(dockerd, "plain", path=dockerd.socket), 0)
