@@ -17,6 +17,7 @@ from sockwarden.kernel.ladder import (
     ordered,
     rung_named,
     trial,
+    with_words,
 )
 from sockwarden.kernel.probes import Answer
 
@@ -228,3 +229,15 @@ def test_the_configuration_knows_which_rung_is_weaker(mode: GuardMode, required:
 def test_the_configuration_has_every_mode_and_rung() -> None:
     assert {mode.value for mode in GuardMode} == set(MODES)
     assert {rung.value for rung in RequiredRung} == {rung.name for rung in RUNGS}
+
+
+def test_what_was_done_beside_stands_in_the_row_that_is_in_force() -> None:
+    before = choose("kprobe", answers(), only("kprobe"))
+    after = with_words(before, "ends with the agent")
+    assert [row.reason for row in after.rows if row.in_force] == ["proved; ends with the agent"]
+    assert [row for row in after.rows if not row.in_force] == [row for row in before.rows if not row.in_force]
+
+
+def test_nothing_done_beside_changes_nothing() -> None:
+    report = choose("kprobe", answers(), only("kprobe"))
+    assert with_words(report, "") == report
