@@ -76,6 +76,7 @@ def deny(rule: Rule, message: str, remedy: str = "", status: int = 403) -> Verdi
 class IdentitySource(enum.Enum):
     """How the peer was identified, strongest first."""
 
+    KERNEL = "kernel"  # written down in connect() itself, read by the accepted descriptor: holds for the dead too
     PIDFD = "peerpidfd"  # SO_PEERPIDFD, Linux 6.5: cannot be raced by pid reuse
     CRED = "peercred"  # SO_PEERCRED with the start time read twice
     EVENT = "kernel-event"  # the guard's own record of connect()

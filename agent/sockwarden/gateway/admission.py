@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from sockwarden.errors import EngineError
-from sockwarden.identity.peer import PeerSnapshot, identify
+from sockwarden.identity.peer import Connectors, PeerSnapshot, identify
 from sockwarden.model import Client, ContainerClient, ImageAnswer, LocalImage, Rule, UnknownClient, Verdict
 from sockwarden.policy.decide import Generation, decide_client
 
@@ -52,12 +52,14 @@ class SocketAdmission:
         self.images = images
         self.turned_away: Callable[[Generation, Client, Verdict], None] = _ignore
         """Called for every request of a container that may not use the socket; its connection is closed."""
+        self.connectors: Connectors | None = None
+        """What the kernel wrote down in connect(), where the guard's rung does."""
         self._resolver = resolver
         self._store = store
 
     def identify(self, sock: socket.socket) -> PeerSnapshot:
         """Read who is at the other end of an accepted socket."""
-        return identify(sock)
+        return identify(sock, connectors=self.connectors)
 
     def resolve_now(self, snapshot: PeerSnapshot) -> Client | None:
         """Return the client if that needs no waiting."""

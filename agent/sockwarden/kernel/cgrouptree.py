@@ -1,11 +1,13 @@
 """The cgroup v2 tree as files: where it is mounted, what is in it, which cgroup is ours.
 
 Owns reading of the tree. Must never write to it. A directory's inode number is the cgroup's id, which is what
-``bpf_get_current_cgroup_id`` returns (kernel: kernfs, from 5.5 on 64-bit hosts).
+``bpf_get_current_cgroup_id`` returns (kernel: kernfs, from 5.5 on 64-bit hosts). No id is given twice: its upper half
+counts how often the lower one was (fs/kernfs/dir.c). Nor does a cgroup of the v2 tree ever change its name.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,6 +43,62 @@ def walk(top: Path) -> Iterator[tuple[int, str]]:
             yield (top / path.lstrip("/")).stat().st_ino, path or "/"
         except OSError:
             continue
+
+
+class _Handle(ctypes.Structure):
+    """``struct file_handle`` (linux/fcntl.h) with an identifier of 8 bytes."""
+
+    _fields_ = (("handle_bytes", ctypes.c_uint32), ("handle_type", ctypes.c_int32), ("cgroup_id", ctypes.c_uint64))
+
+
+_FILEID_KERNFS: Final = 0xFE
+"""linux/exportfs.h: the handle of a file of kernfs is its id, and nothing else."""
+
+_c: Final = ctypes.CDLL(None)
+
+
+class Handles:
+    """Finds cgroups by their ids, as open_by_handle_at(2) does; that needs CAP_DAC_READ_SEARCH."""
+
+    def __init__(self, top: Path | None) -> None:
+        """Look in the tree that is mounted at ``top``."""
+        self._top: Final = top
+
+    def path_of(self, cgroup_id: int) -> str:
+        """Return the path of a living cgroup from the tree's root, "" where there is none or it cannot be had."""
+        if self._top is None or cgroup_id <= 0:
+            return ""
+        try:
+            mount = os.open(self._top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            handle = _Handle(ctypes.sizeof(ctypes.c_uint64), _FILEID_KERNFS, cgroup_id)
+            # O_DIRECTORY: the other files of the tree have ids too.
+            found = _c.open_by_handle_at(mount, ctypes.byref(handle), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        finally:
+            os.close(mount)
+        return "" if found < 0 else _name_of(found, os.fsencode(self._top))
+
+
+def _name_of(descriptor: int, top: bytes) -> str:
+    """Return the path below ``top`` of an open folder, and close it."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{descriptor}".encode())
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    if path == top:
+        return "/"
+    # What does not begin so lies outside of what is mounted there; what is gone has a mark at its end.
+    if not path.startswith(top + b"/") or path.endswith(_DELETED):
+        return ""
+    return path[len(top) :].decode("utf-8", "backslashreplace")
+
+
+_DELETED: Final = b" (deleted)"
+"""What the kernel adds to the path of an open file that was removed (fs/d_path.c)."""
 
 
 def own_path() -> str | None:

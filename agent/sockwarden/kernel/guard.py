@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import ladder, probes, rungs
+from sockwarden.kernel import cgrouptree, connectors, ladder, probes, rungs
 from sockwarden.kernel.canary import Expected
 from sockwarden.kernel.dealing import Dealer, GuardedSocket
 from sockwarden.kernel.events import GuardEvent, LossEvent
@@ -93,7 +93,7 @@ class Guard:
         self._report: ladder.GuardReport | None = None
         self._dealer = Dealer(judge, sink, self.cgroup_path, self.sweep)
         self._dealer.action = settings.action
-        self.tracker: Final = Tracker()
+        self.tracker: Final = Tracker(look_up=cgrouptree.Handles(cgrouptree.mount_point()).path_of)
         self.on_life: Callable[[abi.CgroupRecord | abi.ProcessRecord], None] = _ignore
         """Called with every record of container life, after the tracker learned it."""
         self.on_swept: Callable[[Scan], None] = _ignore
@@ -112,6 +112,13 @@ class Guard:
     def guarded(self) -> tuple[GuardedSocket, ...]:
         """The objects under guard, in the order in which they were named."""
         return tuple(self._dealer.sockets.values())
+
+    @property
+    def connectors(self) -> connectors.Connectors | None:
+        """Who connected the gateway's clients, None where the rung in force does not write that down."""
+        if self._force is None or connectors.GRAFT not in self._force.programs:
+            return None
+        return connectors.Connectors(self._force.map_fd(connectors.MAP), self.cgroup_path)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Choose and prove a rung, and go on with the policy of a pinned one; events are read once sockets are known.
@@ -238,8 +245,7 @@ class Guard:
 
     def cgroup_path(self, cgroup_id: int) -> str:
         """Return the path of a cgroup of the v2 tree, "" if it is not known."""
-        found = self.tracker.find(cgroup_id)
-        return found.path if found is not None else ""
+        return self.tracker.path(cgroup_id)
 
     def counters(self) -> dict[str, int]:
         """Return every counter by its name; they only grow."""

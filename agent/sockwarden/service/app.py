@@ -210,6 +210,7 @@ class Agent:
         self._admission = SocketAdmission(self.resolver, self.engine, images)
         if self.config.guard.mode is not GuardMode.NONE:
             self._admission.turned_away = self.verdicts.turned_away
+            self._admission.connectors = self.guard.connectors
         self._inspection = BodyInspection(self.engine, images, self._guarded, self.paths)
         self._wiring = Wiring(self.upstream, self._admission, self._inspection, self.recorder, generation)
         self.server = GatewayServer(self._wiring, self.takeover)
