@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 HELPER_SECONDS: Final = 30.0
 """Starting Python takes a hundredth of a second on iron, and seconds under software emulation."""
 
+KILL_SECONDS: Final = 1.0
+"""How long a helper that was killed is waited for; what hangs in the kernel must not hang the agent."""
+
 CGROUP_NAME: Final = "sockwarden-canary"
 """Below the agent's own cgroup, for as long as a flight takes."""
 
@@ -172,7 +175,8 @@ class Helper:
         """End it if it still runs, and remove what it needed; a second call does nothing."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # then subprocess reaps it some time later
+                self._process.wait(KILL_SECONDS)
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
