@@ -46,17 +46,23 @@ class End:
 
 
 def sockets_of(pid: int) -> dict[int, int]:
-    """Return descriptor numbers by the inode of their socket; empty for a process that is gone."""
+    """Return descriptor numbers by the inode of their socket; empty for a process that is gone.
+
+    Raises:
+        PermissionError: the process is not ours to look into.
+    """
     found: dict[int, int] = {}
     try:
         with os.scandir(process.PROC / str(pid) / "fd") as descriptors:
             for descriptor in descriptors:
                 try:
                     link = os.readlink(descriptor.path)
-                except OSError:
+                except (FileNotFoundError, ProcessLookupError):
                     continue  # closed meanwhile
                 if link.startswith(_SOCKET_LINK):
                     found[int(link[len(_SOCKET_LINK) : -1])] = int(descriptor.name)
+    except PermissionError:
+        raise
     except OSError:
         return {}
     return found

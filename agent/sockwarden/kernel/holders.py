@@ -115,6 +115,11 @@ def scan(identities: Collection[SocketIdentity], accepted: Collection[int] = ())
     if hidden:
         # A process was born or ended while we looked; only who is not seen twice hides.
         found, hidden = _scan(identities, accepted)
+    if hidden:
+        # Or the connection ended meanwhile.
+        view = _View(identities)
+        unixdiag.visit(_pids(), view.look)
+        hidden = tuple(holder for holder in hidden if holder.inode in view.clients)
     return replace(found, holders=(*found.holders, *hidden)[:MAX_HOLDERS])
 
 
@@ -123,7 +128,7 @@ def look_at(pid: int, identities: Collection[SocketIdentity]) -> tuple[Holder, .
     start = process.start_ticks(pid)
     view = _View(identities)
     unixdiag.visit((os.getpid(), pid), view.look)
-    inodes = sockets_of(pid)
+    inodes = _sockets_of(pid)
     if start is None or process.start_ticks(pid) != start:
         return ()
     return tuple(
@@ -131,8 +136,12 @@ def look_at(pid: int, identities: Collection[SocketIdentity]) -> tuple[Holder, .
     )
 
 
+def _pids() -> list[int]:
+    return [int(entry) for entry in os.listdir(process.PROC) if entry.isdigit()]
+
+
 def _scan(identities: Collection[SocketIdentity], accepted: Collection[int]) -> tuple[Scan, tuple[Holder, ...]]:
-    pids = [int(entry) for entry in os.listdir(process.PROC) if entry.isdigit()]
+    pids = _pids()
     view = _View(identities, accepted)
     unixdiag.visit(pids, view.look)
     silent = frozenset(identities) - view.bound
@@ -158,10 +167,18 @@ def _scan(identities: Collection[SocketIdentity], accepted: Collection[int]) -> 
 
 def _ends(pid: int, interesting: Collection[int]) -> list[End]:
     start = process.start_ticks(pid)
-    found = [inode for inode in sockets_of(pid) if inode in interesting]
+    found = [inode for inode in _sockets_of(pid) if inode in interesting]
     if not found or start is None or process.start_ticks(pid) != start:
         return []
     return [End(pid, start, inode) for inode in found]
+
+
+def _sockets_of(pid: int) -> Collection[int]:
+    """Return the sockets of a process. One that may not be looked into hides its own."""
+    try:
+        return sockets_of(pid)
+    except PermissionError:
+        return ()
 
 
 def _server(connection: _Connection, held: Mapping[int, list[End]]) -> End | None:
