@@ -58,6 +58,8 @@ static int address_of(struct sockaddr_un *address, const char *path)
 
 struct shared {
 	uint64_t pause_us; /* between rounds; the reader may change it */
+	uint64_t held; /* the first connection that was made is kept: 1 open, 2 ended by the other
+			  side */
 	struct tally tally[MOST_PATHS];
 };
 
@@ -67,7 +69,21 @@ struct target {
 	ino_t known; /* of a listener that is somebody else */
 };
 
-static void try_one(struct tally *tally, struct target *target)
+static void keep(struct shared *shared, int fd)
+{
+	static int kept = -1;
+	char byte;
+
+	if (fd >= 0 && kept < 0) {
+		kept = dup(fd);
+		shared->held = 1;
+	}
+	if (kept >= 0 && recv(kept, &byte, 1, MSG_DONTWAIT) == 0)
+		shared->held = 2;
+}
+
+/* Return the connection if it reached what it must not, else -1. */
+static int try_one(struct tally *tally, struct target *target)
 {
 	struct sockaddr_un peer = {};
 	socklen_t size = sizeof(peer) - 1;
@@ -76,7 +92,7 @@ static void try_one(struct tally *tally, struct target *target)
 
 	stat(target->address.sun_path, &found);
 	if (tally->rounds++ % LEFT_ALONE && found.st_ino && found.st_ino == target->known)
-		return;
+		return -1;
 	target->known = 0;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (connect(fd, (struct sockaddr *)&target->address, sizeof(target->address))) {
@@ -93,8 +109,10 @@ static void try_one(struct tally *tally, struct target *target)
 		tally->last_ns = now();
 		if (!tally->reached++)
 			tally->first_ns = tally->last_ns;
+		return fd;
 	}
 	close(fd);
+	return -1;
 }
 
 static int count(const char *file, char **words, int paths)
@@ -118,8 +136,13 @@ static int count(const char *file, char **words, int paths)
 			return 1;
 	}
 	for (;;) {
-		for (i = 0; i < paths; i++)
-			try_one(&shared->tally[i], &target[i]);
+		for (i = 0; i < paths; i++) {
+			int reached = try_one(&shared->tally[i], &target[i]);
+
+			keep(shared, i ? -1 : reached);
+			if (reached >= 0)
+				close(reached);
+		}
 		usleep(shared->pause_us ? shared->pause_us : CALM_US);
 	}
 }

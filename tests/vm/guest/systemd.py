@@ -7,6 +7,7 @@ was made behind the gateway's back, and has /run mounted. What it got is read fr
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import struct
 import subprocess
@@ -67,10 +68,18 @@ class Tally:
 
 
 _TALLY: Final = struct.Struct("=8Q")
-_PAUSE: Final = struct.Struct("=Q")
+_HEAD: Final = struct.Struct("=QQ")  # the pause, and what became of the connection that is held
+_OPEN: Final = 1
+_ENDED: Final = 2
 
 
 def the_whole_system_is_walled(report: Report, rung: str) -> None:
+    _without_the_agent(report)
+    _with_the_agent(report, rung)
+    _while_services_come_and_go(report)
+
+
+def _without_the_agent(report: Report) -> None:
     with report.case("systemd: the engine is up by its own unit"):
         _until("the engine answers", lambda: _docker("version", check=False).returncode == 0)
         report.tell("systemd: seconds since boot", round(time.monotonic()))
@@ -82,17 +91,33 @@ def the_whole_system_is_walled(report: Report, rung: str) -> None:
         _docker("run", "--detach", "--network=none", *mounts, "box", "/connects", "count", f"/h{TALLIES}", *words)
         _until("the container connects", lambda: _tally(PUBLIC).reached > 0 and _tally(CONTAINERD).reached > 0)
         report.tell("systemd: seconds since boot", round(time.monotonic()))
+        same(_held(), _OPEN)
+
+
+def _with_the_agent(report: Report, rung: str) -> None:
     with report.case("systemd: the agent comes up in its sandbox, and takes its best rung"):
         started = time.monotonic()
         _systemctl("start", "sockwarden.service")
         _until_serving()
         report.tell("systemd: seconds to start the agent", round(time.monotonic() - started, 1))
+        report.tell("systemd: the agent's memory", _resident(_main_pid()))
         same(_metrics(f'guard="{rung}"'), True)
+    with report.case("systemd: the connection that the container held to the engine is cut"):
+        _until("it is cut", lambda: _held() == _ENDED)
     _closed(report, "after the agent's start")
+    with report.case("systemd: the journal tells which container was refused"):
+        number = _docker("ps", "--no-trunc", "--quiet").stdout.strip()
+        said = _run("journalctl", "--unit=sockwarden.service", "--output=cat").stdout
+        records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        found = {(one["target"], one.get("container", {}).get("id")) for one in records if one["rule"] == "guard"}
+        same({(str(PARKED), number), (str(CONTAINERD), number)} <= found, True)
     with report.case("systemd: the host's docker runs a container"):
         _docker("run", "--rm", "--network=none", "box", "true")
     with report.case("systemd: a host service in a sandbox reaches containerd and the engine"):
         _systemctl("start", "sockwarden-neighbour.service")
+
+
+def _while_services_come_and_go(report: Report) -> None:
     with _shut(report, "systemctl restart docker"):  # docker.socket goes on listening: the same object
         _systemctl("restart", "docker.service")
         _until("the engine answers", lambda: _docker("version", check=False).returncode == 0)
@@ -157,16 +182,23 @@ def _shut(report: Report, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _counted_anew() -> Iterator[None]:
     """Let the container connect more often meanwhile, and count only that."""
-    _write(_PAUSE.pack(EAGER_US) + bytes(_TALLY.size * len(WATCHED)))
+    _write(bytes(_TALLY.size * len(WATCHED)), _HEAD.size)
+    _write(EAGER_US.to_bytes(8, "little"))
     try:
         yield
     finally:
-        _write(_PAUSE.pack(CALM_US))
+        _write(CALM_US.to_bytes(8, "little"))
 
 
-def _write(data: bytes) -> None:
+def _write(data: bytes, place: int = 0) -> None:
     with TALLIES.open("r+b") as file:
+        file.seek(place)
         file.write(data)
+
+
+def _held() -> int:
+    found: int = _HEAD.unpack_from(TALLIES.read_bytes())[1]
+    return found
 
 
 def _tally(path: Path) -> Tally:
@@ -178,8 +210,8 @@ def _tallies() -> dict[Path, Tally]:
         data = TALLIES.read_bytes()
     except FileNotFoundError:
         data = b""
-    data = data.ljust(_PAUSE.size + _TALLY.size * len(WATCHED), b"\0")
-    return {path: Tally(*one) for path, one in zip(WATCHED, _TALLY.iter_unpack(data[_PAUSE.size :]), strict=False)}
+    data = data.ljust(_HEAD.size + _TALLY.size * len(WATCHED), b"\0")
+    return {path: Tally(*one) for path, one in zip(WATCHED, _TALLY.iter_unpack(data[_HEAD.size :]), strict=False)}
 
 
 def _until(what: str, found: Callable[[], bool]) -> None:
@@ -211,6 +243,11 @@ def _metrics(text: str) -> bool:
 
 def _main_pid() -> int:
     return int(_run("systemctl", "show", "--property=MainPID", "--value", "sockwarden.service").stdout)
+
+
+def _resident(pid: int) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(line for line in lines if line.startswith("VmRSS:"))
 
 
 def _systemctl(*words: str) -> None:
