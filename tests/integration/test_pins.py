@@ -304,13 +304,41 @@ def test_a_rung_that_blocks_nothing_is_not_pinned_and_replaces_what_is(
     assert pins.survey(str(pin_dir)) == ()
 
 
+def test_an_adopted_set_that_was_given_up_again_is_replaced_with_its_policy(
+    make_agent: Callable[..., Agent], pin_dir: Path
+) -> None:
+    first = make_agent()
+    first.publication.publish(SOCKETS, abi.Action.BLOCK)
+    first.end()
+    succession = Succession(str(pin_dir))
+    succession.attempt(RUNG, SETUP).close()
+    lower = succession.attempt(LOWER, Setup(2 * SETUP.ring_bytes, SETUP.watcher))
+    succession.settle(LOWER, lower)
+    assert lower.publication.sockets == SOCKETS
+    assert pins.survey(str(pin_dir)) == ()
+    lower.close()
+    succession.close()
+
+
 def test_where_no_rung_is_in_force_pins_stay_and_are_named(make_agent: Callable[..., Agent], pin_dir: Path) -> None:
     make_agent().end()
     (old,) = pins.survey(str(pin_dir))
     succession = Succession(str(pin_dir))
     assert succession.settle(ladder.rung_named("none"), None) == f"pins of an agent before stay in force: {old.name}"
+    succession.published()
     succession.close()
     assert pins.survey(str(pin_dir)) == (old,)
+
+
+def test_a_set_that_cannot_be_removed_is_told_and_stops_nothing(
+    make_agent: Callable[..., Agent], another_build: Callable[[], None], pin_dir: Path
+) -> None:
+    make_agent().end()
+    (old,) = pins.survey(str(pin_dir))
+    (old.folder / "maps" / "folder").mkdir()
+    (old.folder / "links" / "guard_listener").unlink()
+    another_build()
+    assert make_agent().words.endswith(f"{old.folder} cannot be removed: Is a directory")
 
 
 def test_without_a_pin_dir_nothing_is_pinned(make_agent: Callable[..., Agent], pin_dir: Path) -> None:

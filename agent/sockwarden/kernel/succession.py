@@ -58,6 +58,7 @@ class Succession:
         self.waiting: list[abi.ConnectRecord] = []
         """What sets that are gone told and nobody has read."""
         self.pinned = False
+        self._settled = False
         if self._path is not None and (bpffs.holds(self._path) or not self._path.is_relative_to(bpffs.MOUNT_POINT)):
             self._folder = PinFolder(self._path)
             try:
@@ -72,6 +73,9 @@ class Succession:
         Raises:
             KernelError: it cannot be had.
         """
+        if self._adopted is not None:  # and given up again, for want of something else
+            self._formers.append(_opened(self._adopted))
+            self._adopted = None
         for former in [one for one in self._formers if one.force is not None]:
             programs = _fitting(former, rung, setup)
             if programs is None or former.force is None:
@@ -91,11 +95,12 @@ class Succession:
         """Pin what is in force if its rung blocks, and remove what it replaces; return what was done, in words.
 
         Raises:
-            KernelError: the old policy does not fit into the new maps, or an old set cannot be removed.
+            KernelError: the old policy does not fit into the new maps.
         """
         if force is None:
-            left = ", ".join(one.pinned.name for one in self._formers)
-            return f"pins of an agent before stay in force: {left}" if left else ""
+            left = [one.pinned.name for one in self._formers] + ([self._adopted.name] if self._adopted else [])
+            return f"pins of an agent before stay in force: {', '.join(left)}" if left else ""
+        self._settled = True
         if self._adopted is not None:
             self.pinned = True
             self._words.append(f"adopted from {self._adopted.name}")
@@ -110,12 +115,8 @@ class Succession:
         return "; ".join(self._words)
 
     def published(self) -> None:
-        """Remove the sets whose policy could not be read: ours is in force now.
-
-        Raises:
-            KernelError: one cannot be removed.
-        """
-        while self._formers:
+        """Remove the sets whose policy could not be read, if ours is in force now."""
+        while self._settled and self._formers:
             self._remove(self._formers.pop())
 
     def close(self) -> None:
@@ -173,8 +174,11 @@ class Succession:
         if former.force is not None:
             self.waiting += _unread(former.force, self._since)
             former.force.close()
-        self._folder.remove(former.pinned)
-        self._words.append(f"removed {former.pinned.name}")
+        try:
+            self._folder.remove(former.pinned)
+            self._words.append(f"removed {former.pinned.name}")
+        except KernelError as error:  # a survey shows it
+            self._words.append(str(error))
 
 
 def _opened(pinned: PinnedSet) -> _Former:
