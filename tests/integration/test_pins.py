@@ -368,10 +368,19 @@ def test_programs_that_are_pinned_run_on_when_nobody_holds_them(
     force.close()
 
 
-def test_a_name_that_bpffs_does_not_take_is_refused_with_the_reason(pin_dir: Path) -> None:
-    with pytest.raises(KernelError, match="cannot be used for pins") as caught:
-        Succession(str(pin_dir.with_name("a.b")))
-    assert "no dot" in caught.value.remedy
+def test_a_folder_that_cannot_be_made_is_done_without_for_a_reason(
+    make_agent: Callable[..., Agent], pin_dir: Path
+) -> None:
+    words = make_agent(where=pin_dir.with_name("a.b")).words
+    assert words.startswith("not pinned, so it ends with the agent: ")
+    assert "cannot be used for pins: Operation not permitted" in words
+    assert "bpffs takes no dot in a name" in words
+
+
+def test_a_folder_that_cannot_be_made_matters_not_below_a_blocking_rung(
+    make_agent: Callable[..., Agent], pin_dir: Path
+) -> None:
+    assert make_agent(LOWER, where=pin_dir.with_name("a.b")).words == "ends with the agent"
 
 
 def test_an_object_that_a_set_lacks_is_named(make_agent: Callable[..., Agent], pin_dir: Path) -> None:

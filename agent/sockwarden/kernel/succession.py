@@ -8,6 +8,7 @@ is in force with at least its policy.
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 WAITING_RECORDS: Final = 4096
 """Taken over from the ring of a set that goes: more than a ring of the usual size can hold."""
+
+
+_NOT_OURS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""The folder is not for us to make or open. A start goes on without pins, and says so if it finds a blocking rung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,12 @@ class Succession:
         self.pinned = False
         self._settled = False
         if self._path is not None and (bpffs.holds(self._path) or not self._path.is_relative_to(bpffs.MOUNT_POINT)):
-            self._folder = PinFolder(self._path)
+            try:
+                self._folder = PinFolder(self._path)
+            except KernelError as error:
+                if error.errno not in _NOT_OURS:
+                    raise
+        if self._folder is not None:
             try:
                 self._formers = [_opened(one) for one in self._folder.sets()]
             except BaseException:
@@ -149,10 +159,11 @@ class Succession:
             return "not pinned: it ends with the agent"
         try:
             if self._folder is None:
-                bpffs.mount()
+                if self._path.is_relative_to(bpffs.MOUNT_POINT):
+                    bpffs.mount()
                 self._folder = PinFolder(self._path)
         except KernelError as error:
-            if self._path.is_dir():
+            if error.errno == errno.EWOULDBLOCK:
                 raise  # another agent was faster
             return f"not pinned, so it ends with the agent: {error} (remedy: {error.remedy})"
         if not isinstance(force.holding, loader.BpfObject):
