@@ -209,13 +209,16 @@ def _engines(facts: Facts) -> Iterator[Line]:
     if isinstance(facts.engines, Untold):
         yield _untold("TCP", facts.engines)
         return
-    ports = [line for engine in facts.engines.values for line in _ways_in(engine)]
-    yield from ports
+    quiet = []
+    for engine in facts.engines.values:
+        lines = tuple(_ways_in(engine))
+        yield from lines
+        if not lines:
+            quiet.append(f"{engine.name} (pid {engine.pid})")
     if not facts.engines.values:
         yield Line(Mark.NO, "TCP", "no engine's process was found")
-    elif not ports:
-        named = ", ".join(f"{engine.name} (pid {engine.pid})" for engine in facts.engines.values)
-        yield Line(Mark.OK, "TCP", f"no port for the Engine API: {named}")
+    if quiet:
+        yield Line(Mark.OK, "TCP", f"no port for the Engine API: {', '.join(quiet)}")
 
 
 def _ways_in(engine: EngineFact) -> Iterator[Line]:

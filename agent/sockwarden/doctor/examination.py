@@ -49,8 +49,10 @@ async def _containers(
     paths = HostPaths()
     path = config.engine.socket if isinstance(told, Untold) else told.engine_socket
     public = [] if isinstance(told, Untold) else [told.public_socket]
+    # No mount of the engine's leads to what only another mount namespace shows.
+    here = sorted({fact.path for fact in engine_sockets if not fact.path.startswith("/proc/")})
     try:
-        shown = GuardedSockets.at(public, sorted({fact.path for fact in engine_sockets}), paths)
+        shown = GuardedSockets.at(public, here, paths)
     except Unresolvable as error:
         return Untold(f"the path of a socket cannot be resolved: {error}")
     engine = EngineClient(path)

@@ -64,11 +64,19 @@ def _of_processes() -> Iterator[tuple[str, str]]:
         kind = ENGINES.get(found.info["name"])
         if kind is None:
             continue
-        foreign = process.namespace(found.pid, "mnt") != process.namespace("self", "mnt")
         asked = _asked(found)
         for path in bound_paths(found):
             if path in asked or _NAMES.fullmatch(posixpath.basename(path)):
-                yield (f"/proc/{found.pid}/root{path}" if foreign else path), kind
+                yield _from_here(found.pid, path), kind
+
+
+def _from_here(pid: int, path: str) -> str:
+    """Return the path by which we reach what ``path`` is for a process: the same one, unless its view differs."""
+    theirs = f"/proc/{pid}/root{path}"
+    try:
+        return path if identify(Path(path)) == identify(Path(theirs)) else theirs
+    except KernelError:
+        return theirs
 
 
 def _asked(found: psutil.Process) -> set[str]:
