@@ -211,7 +211,7 @@ class Scene:
 
 def pins_outlive_the_agent(report: Report, rung: str, rungs: Mapping[str, str]) -> None:
     """``rungs`` says what each rung does on this machine."""
-    others = [one for one in BLOCKING if rungs[one] == "holds" and one != rung]
+    others = [one for one in BLOCKING if rungs.get(one) == "holds" and one != rung]
     first = rung == BLOCKING[0]  # what is between two rungs, or the same for each, is played once
     scene = Scene()
     try:
