@@ -45,3 +45,12 @@ def test_a_walk_of_a_folder_that_vanished_is_empty(tmp_path: Path) -> None:
 
 def test_without_a_tree_our_own_id_is_zero() -> None:
     assert cgrouptree.own_id(None) == 0
+
+
+@pytest.mark.parametrize("top", [None, Path("/nowhere")])
+def test_without_a_tree_no_cgroup_is_found_by_its_number(top: Path | None) -> None:
+    assert cgrouptree.Handles(top).path_of(1) == ""
+
+
+def test_in_what_is_no_tree_of_cgroups_nothing_is_found_by_a_number(tmp_path: Path) -> None:
+    assert cgrouptree.Handles(tmp_path).path_of(tmp_path.stat().st_ino) == ""
