@@ -111,7 +111,8 @@ def _agent(agent: AgentFact | Untold) -> Iterator[Line]:
         return
     yield Line(Mark.OK, "agent", f"sockwarden {agent.version}, pid {agent.pid}, mode {agent.mode}")
     for problem in agent.problems:
-        yield Line(Mark.OPEN, "agent", problem, "sockwarden status, and docs/troubleshooting.md by this text")
+        remedy = f"{problem.partition(';')[0]}: look this text up in docs/troubleshooting.md"
+        yield Line(Mark.OPEN, "agent", problem, remedy)
 
 
 def _features(facts: Facts) -> Iterator[Line]:

@@ -195,9 +195,12 @@ def test_a_container_without_a_name_is_named_by_its_id() -> None:
     assert line(facts, "roads", f"container {'a' * 12}").mark is Mark.OPEN
 
 
-def test_advice_is_given_once() -> None:
-    facts = replace(HOST, agent=replace(AGENT, problems=("a", "b")))
-    assert len(diagnose(facts).advice) == 1
+def test_there_is_one_line_of_advice_for_each_problem() -> None:
+    facts = replace(HOST, agent=replace(AGENT, problems=("a; more", "b", "b")))
+    assert diagnose(facts).advice == (
+        "agent: a: look this text up in docs/troubleshooting.md",
+        "agent: b: look this text up in docs/troubleshooting.md",
+    )
 
 
 def test_an_address_of_ipv6_is_written_as_in_a_url() -> None:
