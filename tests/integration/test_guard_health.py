@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sockwarden.abi import GuardStat, SocketClass
+from sockwarden.abi import GuardStat, RawConfig, SocketClass
 from sockwarden.errors import KernelError
-from sockwarden.kernel import rungs
+from sockwarden.kernel import maps, rungs
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.kernel.health import GUARD_MAPS, MAPS, PROGRAMS
 from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
@@ -105,11 +105,23 @@ def test_a_detached_program_is_found_out_by_the_canary(make: Callable[[str], Pos
     assert (findings.held, findings.failures, post.flown[-1]) == (False, 1, findings)
 
 
+def test_a_foreign_hand_in_the_maps_is_found_out_and_undone(make: Callable[[str], Post]) -> None:
+    post = make("guard_listener")
+    force = post.guard._force
+    assert force is not None
+    config = maps.single(force.map_fd("sw_config"), RawConfig)
+    config.generation += 1000
+    maps.put_single(force.map_fd("sw_config"), config)
+    lost = post.fly()
+    post.guard.publish_again()
+    assert (lost.held, post.fly().held) == (False, True)
+
+
 def test_entries_and_room_of_every_map_are_told(make: Callable[[str], Post]) -> None:
-    maps = make("guard_listener").guard.health().maps
-    assert set(maps) == set(MAPS)
-    assert (maps["sw_guarded"].capacity, maps["sw_guarded"].entries > 0, maps["sw_verdicts"].entries) == (1024, True, 0)
-    assert all(maps[name].entries <= maps[name].capacity for name in GUARD_MAPS)
+    full = make("guard_listener").guard.health().maps
+    assert set(full) == set(MAPS)
+    assert (full["sw_guarded"].capacity, full["sw_guarded"].entries > 0, full["sw_verdicts"].entries) == (1024, True, 0)
+    assert all(full[name].entries <= full[name].capacity for name in GUARD_MAPS)
 
 
 def test_every_program_that_runs_is_asked_and_has_a_declared_name(make: Callable[[str], Post]) -> None:

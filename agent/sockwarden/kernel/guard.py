@@ -227,6 +227,15 @@ class Guard:
         self._publish(self._force.publication.sockets if self._force is not None else {}, action)
         self.sweep()
 
+    def publish_again(self) -> None:
+        """Put what is guarded in force once more: somebody else may have written to the maps.
+
+        Raises:
+            KernelError: a map is full or gone.
+        """
+        self._publish({key: one.socket_class for key, one in self._dealer.sockets.items()}, self._dealer.action)
+        self.sweep()
+
     def sweep(self) -> None:
         """Ask the kernel who holds a connection; the answer comes as events of the kind HELD."""
         if self._sweeper is not None and self._force is not None:

@@ -68,6 +68,7 @@ class GuardWatch:
         self._folder: Final = folder
         self._vigil: Vigil | None = None
         self._next_flight = 0.0
+        self._failed = False
         self._unjudged: int | None = None
         self._skipped_at = -SKIPPED_SECONDS
         self.health: Health | None = None
@@ -130,12 +131,18 @@ class GuardWatch:
         }
 
     def _flown(self, findings: Findings) -> None:
+        failed_before, self._failed = self._failed, not findings.held
         if findings.held:
             return
         rung = self._guard.report.rung.name
         _log.error("the guard %s did not hold its canary: connections to guarded sockets may pass", rung)
         self._audit.event("canary-failed", {"rung": rung, "failures": findings.failures})
-        self._guard.sweep()
+        try:
+            self._guard.publish_again()
+        except KernelError as error:
+            _log.error("and what it guards cannot be written to it: %s", error)
+        if not failed_before:
+            self._next_flight = 0.0  # did that help? The next beat knows more.
 
 
 def canary_problems(findings: Findings, now: float) -> list[str]:

@@ -60,7 +60,8 @@ class FakeGuard:
     def __init__(self, rung: str = "lsm") -> None:
         self.report = FakeReport(rung)
         self.now = HEALTH
-        self.sweeps = 0
+        self.sweeps = self.published = 0
+        self.full = False
         self.vigil: FakeVigil | None = FakeVigil()
         self.tell: Callable[[Findings], None] | None = None
 
@@ -69,6 +70,11 @@ class FakeGuard:
 
     def sweep(self) -> None:
         self.sweeps += 1
+
+    def publish_again(self) -> None:
+        self.published += 1
+        if self.full:
+            raise KernelError("no room")
 
     def keep_vigil(self, _folder: Path, tell: Callable[[Findings], None]) -> FakeVigil | None:
         self.tell = tell
@@ -181,7 +187,19 @@ def test_a_canary_that_was_not_held_is_a_problem_and_is_recorded(stage: Stage) -
     stage.beat(1.0)
     assert "did not hold its canary" in stage.watch.problems()[0]
     assert (stage.value("canary_held"), stage.value("canary_flights_total", result="failed")) == (0, 1)
-    assert (json.loads(stage.file.read_text())["event"], stage.guard.sweeps) == ("canary-failed", 1)
+    assert (json.loads(stage.file.read_text())["event"], stage.guard.published) == ("canary-failed", 1)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_after_a_first_failure_it_flies_again_at_once_and_then_once_a_minute(stage: Stage, full: bool) -> None:
+    failed = Findings(held=False, held_at=0.0, flights=1, failures=1)
+    assert stage.guard.vigil is not None
+    assert stage.guard.tell is not None
+    stage.guard.full = full
+    for second in range(10):
+        stage.guard.tell(failed)
+        stage.beat(float(second))
+    assert (stage.guard.vigil.flights, stage.guard.published) == (1, 10)
 
 
 def test_a_canary_that_was_held_is_not_recorded(stage: Stage) -> None:
