@@ -42,7 +42,7 @@ class DecisionRecorder:
         decision = _decision(verdict, generation.mode)
         command = command_for(exchange.key) if exchange.key is not None else "other"
         self._metrics.count_request(command, decision, seconds)
-        if not verdict.allowed:
+        if decision is Decision.DENY:
             self._metrics.count_denial(verdict.rule)
         self._audit.write(
             AuditRecord(

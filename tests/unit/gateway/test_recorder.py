@@ -53,6 +53,7 @@ def test_audit_mode_records_what_would_be_denied(tmp_path: Path) -> None:
     assert record["decision"] == "would_deny"
     labels = {"command": "push", "decision": "would_deny"}
     assert registry.get_sample_value("sockwarden_requests_total", labels) == 1
+    assert not registry.get_sample_value("sockwarden_denials_total", {"rule": "command-list"})
 
 
 def test_what_passes_is_no_denial(tmp_path: Path) -> None:
