@@ -47,8 +47,8 @@ RUNGS: Final = (
     Rung("bcc", f"compiled on this host; {_NO_WALL}", strength=2),
     Rung(
         "tracepoint",
-        "watches connect(); the connection is cut, and with the action kill the process is ended by pidfd; not a wall: "
-        "a request can get through first",
+        "not a wall: a request can get through first; the connection is cut, and with the action kill the process is "
+        "ended by pidfd; watches connect()",
         strength=1,
     ),
     Rung(NONE, "the gateway alone; the host is not walled", strength=0),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sockwarden import __version__
 from sockwarden.errors import EngineError
 from sockwarden.service.standing import gaps_of, standing_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sockwarden.config import Config
     from sockwarden.engine.client import EngineClient
     from sockwarden.gateway.server import GatewayServer
@@ -46,12 +49,13 @@ async def status_of(agent: Running) -> dict[str, Any]:
     config, generation = agent.config, agent.generations.current
     try:
         server = (await agent.engine.ping()).server
-        engine = {"up": True, "server": server}
+        engine: dict[str, Any] = {"up": True, "server": server, "ports": await _ports(agent.engine)}
     except EngineError as error:
         engine = {"up": False, "error": str(error)}
     enabled = generation is not None and generation.enabled
     holds = agent.takeover.holds()
     problems = _problems(agent, enabled=enabled, holds=holds, engine_up=bool(engine["up"]))
+    problems += [f"the engine's API is on TCP, past the gateway: {address}" for address in engine.get("ports", ())]
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -93,6 +97,27 @@ async def status_of(agent: Running) -> dict[str, Any]:
         "metrics": _metrics_address(agent),
         "audit": {"file": config.audit.file, "lost": agent.sink.lost},
     }
+
+
+async def _ports(engine: EngineClient) -> list[str]:
+    """Return what the engine says of its ports; one that is too busy for it is up all the same."""
+    try:
+        return ports_of(await engine.info())
+    except EngineError:
+        return []
+
+
+def ports_of(info: Mapping[str, Any]) -> list[str]:
+    """Return the addresses on which the engine says that its API can be had without a client's certificate.
+
+    Of those with certificates it does not warn (moby: daemon/info.go, fillAPIInfo); doctor finds them.
+    """
+    warnings = info.get("Warnings")
+    texts = (text for text in warnings if isinstance(text, str)) if isinstance(warnings, list) else ()
+    return [found[1] for text in texts if (found := _ON_TCP.search(text))]
+
+
+_ON_TCP: Final = re.compile(r"API is accessible on (https?://[^\s]+) without")
 
 
 def _metrics_address(agent: Running) -> str:
