@@ -25,19 +25,25 @@ WARM_UP: Final = 3_000
 FLOOD: Final = 12_000
 CGROUPS: Final = 3_000
 NAMESPACES: Final = 200
+QUESTIONS: Final = 1_500
+QUESTION: Final = "GET /v1.41/info HTTP/1.1\r\nHost: d\r\n\r\n"
 GROWTH_KIB: Final = 4 * 1024
 """The agent may remember some more processes than before, but not one for each of FLOOD."""
 
 # A process of a container as the guard knows it: in its cgroup, and in a mount namespace that is not the host's.
 INTRUDER: Final = """
 import os, socket, sys
-folder, path, times = sys.argv[1:]
+folder, path, times, question = sys.argv[1:]
 with open(folder + "/cgroup.procs", "w") as procs:
     procs.write("0")
 print("ready", flush=True)
 for _ in range(int(times)):
     one = socket.socket(socket.AF_UNIX)
     one.connect(path)
+    if question:
+        one.sendall(question.encode())
+        while one.recv(4096):
+            pass
     one.close()
 print("done", flush=True)
 sys.stdin.read()
@@ -47,9 +53,10 @@ sys.stdin.read()
 class Intruder:
     """``connect`` is under way from the start; ``wait`` for its end."""
 
-    def __init__(self, folder: Path, path: Path, times: int) -> None:
-        command = ["unshare", "--mount", sys.executable, "-I", "-S", "-c", INTRUDER, str(folder), str(path), str(times)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, folder: Path, path: Path, times: int, question: str) -> None:
+        command = ["unshare", "--mount", sys.executable, "-I", "-S", "-c", INTRUDER]
+        words = [str(folder), str(path), str(times), question]
+        self._process = subprocess.Popen([*command, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
         self.pid = self._process.pid
@@ -78,7 +85,15 @@ class Scene:
         self.flooder, self.victim = self._container(image), self._container(image)
 
     def intrude(self, folder: Path, times: int = 1) -> Intruder:
-        intruder = Intruder(folder, self.socket, times)
+        """Connect to the engine's own socket from a container."""
+        return self._start(folder, self.socket, times, "")
+
+    def ask(self, folder: Path, times: int = 1) -> Intruder:
+        """Ask the gateway from a container."""
+        return self._start(folder, self.gateway.socket, times, QUESTION)
+
+    def _start(self, *what: Any) -> Intruder:
+        intruder = Intruder(*what)
         self.stack.callback(intruder.close)
         return intruder
 
@@ -158,6 +173,26 @@ def test_a_flood_of_cgroups_and_namespaces_hides_nobody_and_does_not_grow_the_ag
         assert flood.wait() == 0
     metrics = scene.gateway.metrics()
     assert metrics["sockwarden_guard_cgroups_evicted_total"] == 0
+    assert scene.memory_kib() - before < GROWTH_KIB
+
+
+def test_a_flood_of_refused_requests_becomes_a_few_records_and_hides_nobody(
+    scene: Scene, eventually: Callable[..., Any]
+) -> None:
+    scene.ask(scene.flooder, QUESTIONS // 5).wait()
+    before = scene.memory_kib()
+    flooder = scene.ask(scene.flooder, QUESTIONS)
+    victim = scene.ask(scene.victim)
+    victim.wait()
+    flooder.wait()
+
+    def refusals(pid: int) -> list[dict[str, Any]]:
+        denials = [record for record in scene.gateway.denials() if record["rule"] == "image-list"]
+        return [record for record in denials if record["process"]["pid"] == pid]
+
+    assert len(refusals(victim.pid)) == 1
+    assert eventually(lambda: sum(1 + r.get("repeated", 0) for r in refusals(flooder.pid)) >= QUESTIONS)
+    assert len(refusals(flooder.pid)) < QUESTIONS / 20
     assert scene.memory_kib() - before < GROWTH_KIB
 
 
