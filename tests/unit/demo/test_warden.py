@@ -34,7 +34,14 @@ def test_a_table_given_to_configure_overrides_single_keys(tmp_path: Path) -> Non
     warden.configure({}, policy={"mode": "audit"}, guard={"mode": "none"})
     written = tomllib.loads(warden.files.config.read_text())
     assert written["policy"] == {"file": str(warden.files.policy), "mode": "audit"}
-    assert written["guard"] == {"mode": "none"}
+    assert written["guard"] == {"mode": "none", "pin_dir": ""}
+
+
+def test_a_throw_away_warden_pins_nothing(tmp_path: Path) -> None:
+    socket = Path("/run/docker.sock")
+    warden = ThrowAwayWarden(tmp_path, engine_socket=socket, listen=socket)
+    warden.configure({}, guard={"mode": "auto"})
+    assert parse_config(warden.files.config.read_bytes(), "sockwarden.toml").guard.pin_dir == ""
 
 
 def test_there_are_no_audit_records_before_the_first() -> None:
