@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from tests.vm.guest.cases import same, settings
 from tests.vm.guest.stage import Stage
 
+from sockwarden.cli.main import main
 from sockwarden.config import parse_config
 from sockwarden.doctor import pinned
 from sockwarden.doctor.diagnosis import diagnose
 from sockwarden.doctor.examination import examine
 from sockwarden.doctor.facts import Told
-from sockwarden.kernel import pins
 from sockwarden.kernel.ladder import State
 
 if TYPE_CHECKING:
@@ -54,8 +56,20 @@ def pins_are_told_with_their_agent(report: Report, rung: str) -> None:
             same([(one.rung, one.whole, one.current) for one in _pins()], [(rung, True, True)])
             same([one.keeper and (one.keeper.pid, one.keeper.runs) for one in _pins()], [(os.getpid(), True)])
         same(len(_pins()), 1)  # they outlive the guard
-        same([one.rung for one in pins.unload(PIN_DIR)], [rung])
+        config = RUN_DIR.with_suffix(".toml")
+        config.write_text(f'[guard]\npin_dir = "{PIN_DIR}"\n[daemon]\nrun_dir = "{RUN_DIR}"\n', "utf-8")
+        told = _command("guard", "status", "--config", str(config))
+        same([word in told for word in (rung, "sw_config", f"the agent pid {os.getpid()}, which runs")], [True] * 3)
+        told = _command("guard", "unload", "--config", str(config))
+        same([word in told for word in (f"rung {rung}", "open: no connection")], [True] * 2)
         same(_pins(), ())
+
+
+def _command(*arguments: str) -> str:
+    """Return what a command of sockwarden prints; it must succeed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        same(main(arguments), 0)
+    return printed.getvalue()
 
 
 def _pins() -> tuple[PinFact, ...]:
