@@ -6,6 +6,7 @@ Owns the thread and the looks at one process. Must not judge, nor look at other 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.kernel import cutter
@@ -32,13 +33,22 @@ _WORST: Final = (Outcome.GONE, Outcome.DONE, Outcome.REFUSED)
 _Cut = tuple[tuple[Holder, ...], Outcome]
 
 
+@dataclass(slots=True)
+class _Order:
+    """Who wants to know of a cut. What is asked after it has begun may be about a later connection: ``then``."""
+
+    dones: list[Done]
+    begun: bool = False
+    then: list[Done] = field(default_factory=list)
+
+
 class ShearsThread:
     """``cut`` from the loop's thread; ``done`` is called there."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sockwarden-cut")
-        self._waiting: dict[Holder, list[Done]] = {}
+        self._waiting: dict[Holder, _Order] = {}
         self._pauses: set[asyncio.TimerHandle] = set()
         self._closed = False
 
@@ -47,11 +57,11 @@ class ShearsThread:
 
         Two orders for the same are one, as long as the first has not begun.
         """
-        if holder in self._waiting:
-            self._waiting[holder].append(done)
+        order = self._waiting.get(holder)
+        if order is not None:
+            (order.then if order.begun else order.dones).append(done)
         elif len(self._waiting) < MAX_WAITING:
-            self._waiting[holder] = [done]
-            self._submit(holder, 0)
+            self._begin(holder, [done])
         else:
             done((), Outcome.GONE)
 
@@ -62,8 +72,12 @@ class ShearsThread:
             pause.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _begin(self, holder: Holder, dones: list[Done]) -> None:
+        self._waiting[holder] = _Order(dones)
+        self._submit(holder, 0)
+
     def _submit(self, holder: Holder, look: int) -> None:
-        future = self._pool.submit(_cut, holder)
+        future = self._pool.submit(_cut, holder, self._waiting[holder])
 
         def told(ended: Future[_Cut]) -> None:
             if not ended.cancelled() and not self._loop.is_closed():
@@ -78,7 +92,10 @@ class ShearsThread:
         if not found and look < len(AGAIN_SECONDS):
             self._again(holder, look)
             return
-        for done in self._waiting.pop(holder):
+        order = self._waiting.pop(holder)
+        if order.then:
+            self._begin(holder, order.then)
+        for done in order.dones:
             done(found, outcome)
 
     def _again(self, holder: Holder, look: int) -> None:
@@ -90,7 +107,8 @@ class ShearsThread:
         self._pauses.add(pause)
 
 
-def _cut(holder: Holder) -> _Cut:
+def _cut(holder: Holder, order: _Order) -> _Cut:
+    order.begun = True  # before anything is looked at
     if holder.inode:
         return (holder,), cutter.cut(holder.ends)
     found = tuple(one for one in look_at(holder.pid, (holder.identity,)) if one.start_ticks == holder.start_ticks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,3 +98,38 @@ def test_a_connection_that_comes_after_the_first_look_is_cut(monkeypatch: pytest
     monkeypatch.setattr(shears, "look_at", look)
     ((found, _),) = cut_all(mine(SocketIdentity(1, 1)))
     assert [holder.inode for holder in found] == [1]
+
+
+def test_an_order_that_comes_while_another_is_carried_out_is_carried_out_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order, begun, go_on = mine(SocketIdentity(1, 1)), threading.Event(), threading.Event()
+    looks: list[int] = []
+
+    def look(pid: int, identities: tuple[SocketIdentity, ...]) -> tuple[Holder, ...]:
+        looks.append(pid)
+        begun.set()
+        go_on.wait()
+        return (mine(identities[0], len(looks)),)
+
+    monkeypatch.setattr(shears, "look_at", look)
+
+    async def run() -> list[int]:
+        thread = ShearsThread(asyncio.get_running_loop())
+        found: list[int] = []
+        both = asyncio.Event()
+
+        def done(holders: tuple[Holder, ...], _outcome: Outcome) -> None:
+            found.append(holders[0].inode)
+            if len(found) == 2:
+                both.set()
+
+        thread.cut(order, done)
+        await asyncio.to_thread(begun.wait)
+        thread.cut(order, done)
+        go_on.set()
+        await both.wait()
+        thread.close()
+        return found
+
+    assert asyncio.run(run()) == [1, 2]
