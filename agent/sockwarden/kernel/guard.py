@@ -188,7 +188,13 @@ class Guard:
         """
         found = {guarded.identity: guarded for guarded in objects}
         classes = {identity: guarded.socket_class for identity, guarded in found.items()}
-        self._publish(classes, self._dealer.action)
+        before = {identity: one.socket_class for identity, one in self._dealer.sockets.items()}
+        if self._force is not None and before and before.items() <= classes.items():
+            # Nothing leaves, as when a socket appears: it must not wait for a whole generation.
+            more = {identity: which for identity, which in classes.items() if identity not in before}
+            self._force.publication.add(more)
+        else:
+            self._publish(classes, self._dealer.action)
         self._dealer.sockets = found
         if self._succession is not None:
             self._succession.published()

@@ -91,6 +91,16 @@ class Publication:
         self.generation = following
         self.sockets, self.action = dict(sockets), action
 
+    def add(self, sockets: Mapping[SocketIdentity, abi.SocketClass]) -> None:
+        """Put more sockets under guard in the generation in force: one write for each, however many verdicts there are.
+
+        Raises:
+            KernelError: the map is full.
+        """
+        for identity, socket_class in sockets.items():
+            self._guarded.put(abi.RawSocketKey(identity.inode, identity.device, self.generation), socket_class)
+            self.sockets = {**self.sockets, identity: socket_class}
+
     def put_verdict(self, cgroup_id: int, socket_class: abi.SocketClass, verdict: abi.KernelVerdict) -> None:
         """Add one verdict to the generation in force.
 
