@@ -82,6 +82,7 @@ ROWS: Final = (
         processors=2,
     ),
     Row("bookworm-systemd", "bookworm", "userland=systemd", {}, systemd="fmod_ret", root="engine"),
+    Row("trixie-systemd", "trixie", "userland=systemd", {}, systemd="fmod_ret", root="engine"),
 )
 
 BENCH_ROWS: Final = (

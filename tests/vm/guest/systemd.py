@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import struct
 import subprocess
@@ -101,7 +102,7 @@ def _with_the_agent(report: Report, rung: str) -> None:
         _until_serving()
         report.tell("systemd: seconds to start the agent", round(time.monotonic() - started, 1))
         report.tell("systemd: the agent's memory", _resident(_main_pid()))
-        same(_metrics(f'guard="{rung}"'), True)
+        same(re.findall(r'guard="(\w+)"', _metrics()), [rung])
     with report.case("systemd: the connection that the container held to the engine is cut"):
         _until("it is cut", lambda: _held() == _ENDED)
     _closed(report, "after the agent's start")
@@ -109,7 +110,7 @@ def _with_the_agent(report: Report, rung: str) -> None:
         number = _docker("ps", "--no-trunc", "--quiet").stdout.strip()
         said = _run("journalctl", "--unit=sockwarden.service", "--output=cat").stdout
         records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        found = {(one["target"], one.get("container", {}).get("id")) for one in records if one["rule"] == "guard"}
+        found = {(one["target"], (one.get("container") or {}).get("id")) for one in records if one["rule"] == "guard"}
         same({(str(PARKED), number), (str(CONTAINERD), number)} <= found, True)
     with report.case("systemd: the host's docker runs a container"):
         _docker("run", "--rm", "--network=none", "box", "true")
@@ -224,7 +225,7 @@ def _until(what: str, found: Callable[[], bool]) -> None:
 
 
 def _until_serving() -> None:
-    _until("the agent serves", lambda: _metrics("sockwarden_"))
+    _until("the agent serves", lambda: "sockwarden_" in _metrics())
     _until_parked()
 
 
@@ -232,13 +233,14 @@ def _until_parked() -> None:
     _until("the engine's socket is parked and answers", lambda: roads.connect(str(PARKED)) == 0)
 
 
-def _metrics(text: str) -> bool:
-    """Say whether the agent's page is there and has ``text`` in it."""
+def _metrics() -> str:
+    """Return the agent's page, "" while there is none."""
     try:
         with urllib.request.urlopen(METRICS, timeout=10) as answer:
-            return text in answer.read().decode()
+            page: str = answer.read().decode()
     except OSError:
-        return False
+        return ""
+    return page
 
 
 def _main_pid() -> int:
