@@ -77,6 +77,17 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
+GATE = "import threading; gate = threading.Event()"
+
+SERVE = """
+import socket
+listener = socket.socket(fileno=0)
+kept = []
+while True:
+    kept.append(listener.accept()[0])
+"""
+
+
 class Box:
     """A cgroup with processes in it, a guarded socket, an ordinary one, and a running guard."""
 
@@ -292,6 +303,54 @@ def test_a_later_action_is_in_force_for_connections_that_are_held_already(make_b
     assert [event.taken for event in box.connects(client.pid)] == [Taken.REPORTED, Taken.KILLED]
 
 
+def test_a_socket_that_is_added_is_guarded_in_the_generation_in_force(make_box: Callable[..., Box]) -> None:
+    box = make_box(watcher="guard_listener")
+    assert box.guard._force is not None
+    before = box.guard._force.publication.generation
+    box.guard.guard_sockets(engine=[box.guarded], host_only=[box.ordinary])
+    client = box.run_client(str(box.ordinary))
+    box.until(lambda: bool(box.connects(client.pid)))
+    assert (box.guard._force.publication.generation, box.connects(client.pid)[0].connect.socket_class) == (
+        before,
+        abi.SocketClass.HOST_ONLY,
+    )
+
+
+def test_a_socket_that_is_taken_out_is_not_guarded_any_more(make_box: Callable[..., Box]) -> None:
+    box = make_box(watcher="guard_listener")
+    box.guard.guard_sockets(engine=[box.guarded], host_only=[box.ordinary])
+    box.guard.guard_sockets(engine=[box.guarded])
+    innocent, guilty = box.run_client(str(box.ordinary)), box.run_client(str(box.guarded))
+    box.until(lambda: bool(box.connects(guilty.pid)))
+    assert box.connects(innocent.pid) == []
+
+
+HIDE = (
+    "import ctypes, threading; held[0].close();"
+    "threading.Thread(target=lambda: (ctypes.CDLL(None).unshare(0x400), held.append(socket.socket(socket.AF_UNIX)),"
+    " held[-1].connect(path), gate.set(), held[-1].recv(1), print('cut', flush=True))).start(); gate.wait()"
+)
+
+
+@pytest.mark.parametrize("watcher", WATCHERS)
+def test_a_thread_that_hides_its_descriptors_is_found_by_the_servers_end_and_cut(
+    make_box: Callable[..., Box], watcher: str
+) -> None:
+    box = make_box(watcher=watcher)
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = box.folder / "serving.sock"
+        listener.bind(str(path))
+        listener.listen()
+        server = subprocess.Popen([sys.executable, "-I", "-S", "-c", SERVE], stdin=listener.fileno())
+        box.stack.callback(server.wait)
+        box.stack.callback(server.kill)
+    box.guard.guard_sockets(engine=[path])
+    client = box.run_client(str(box.ordinary), afterwards=HIDE.replace("path", repr(str(path))), prepare=GATE)
+    assert client.stdout is not None
+    box.until(lambda: any(event.taken is Taken.CUT for event in box.connects(client.pid)))
+    assert client.stdout.readline() == "cut\n"
+
+
 def test_a_connection_from_before_the_guard_is_found_and_judged(make_box: Callable[..., Box]) -> None:
     box = make_box()
     box.guard.guard_sockets(engine=[box.ordinary])
@@ -382,16 +441,17 @@ def test_a_flood_of_connects_is_counted_in_full_and_does_not_grow_the_agent(
     assert (counters["lost"], told >= 1000, len(box.guard._dealer._judged)) == (0, True, 1)
 
 
-def test_a_cgroup_is_known_while_it_exists(make_box: Callable[..., Box]) -> None:
+def test_a_cgroup_is_known_while_it_exists_and_its_path_after_that(make_box: Callable[..., Box]) -> None:
     box = make_box()
     made = box.cgroup / "inner"
     made.mkdir()
     number = made.stat().st_ino
     box.until(lambda: any(isinstance(record, abi.CgroupRecord) and record.cgroup_id == number for record in box.life))
-    while_there = box.guard.cgroup_path(number)
+    while_there = box.guard.tracker.find(number)
     made.rmdir()
     box.until(lambda: any(isinstance(record, abi.CgroupRecord) and not record.made for record in box.life))
-    assert (while_there, box.guard.cgroup_path(number)) == (f"/{box.cgroup.name}/inner", "")
+    after = (box.guard.tracker.find(number), box.guard.cgroup_path(number))
+    assert (while_there is not None, *after) == (True, None, f"/{box.cgroup.name}/inner")
 
 
 def test_a_cgroup_from_before_the_guard_is_known(make_box: Callable[..., Box]) -> None:
