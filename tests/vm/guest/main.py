@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vm.guest import bench, cases, compiled, engine, handover, judged, pins, systemd
+from tests.vm.guest import bench, cases, compiled, engine, handover, identity, judged, pins, systemd, trial
 from tests.vm.guest.report import Report
 
 
@@ -33,6 +33,9 @@ def main(expectations: Path) -> int:
             with report.case("life: in force"):
                 cases.life_is_told(report)
         cases.the_ladder_by_itself(report, wanted["auto"])
+        trial.a_doctor_tells_what_each_rung_is_worth(report, wanted["rungs"])
+        if wanted["rungs"]["fmod_ret"] == "holds":
+            trial.pins_are_told_with_their_agent(report, "fmod_ret")
     report.close()
     return min(report.failed, 100)
 
@@ -59,6 +62,7 @@ def _rungs(report: Report, rungs: dict[str, str]) -> None:
                     cases.a_killing_rung_holds(report, rung)
                 if rung in (*cases.BLOCKING, "kprobe"):
                     cases.the_connector_is_known_by_the_accepted_descriptor(report, rung)
+                    identity.clients_are_who_they_were(report, rung)
                     judged.the_canary_is_enforced_in_every_mode(report, rung)
 
 
