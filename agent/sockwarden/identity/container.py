@@ -135,6 +135,12 @@ class ContainerResolver:
         """Drop a container that stopped. Safe to miss: a cached container is checked again on each use."""
         self._known.pop(container_id, None)
 
+    def init_ended(self, container_id: str, pid: int) -> None:
+        """Drop a container if this was its init process: others end in its cgroup too."""
+        entry = self._known.get(container_id)
+        if entry is not None and entry.init_pid == pid:
+            self.forget(container_id)
+
     def clear(self) -> None:
         """Drop all containers, as after a restart of the engine."""
         self._known.clear()

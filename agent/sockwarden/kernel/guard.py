@@ -24,7 +24,7 @@ from sockwarden.kernel.canary import Expected
 from sockwarden.kernel.dealing import Dealer, GuardedSocket
 from sockwarden.kernel.events import GuardEvent, LossEvent
 from sockwarden.kernel.health import Gauge, Health
-from sockwarden.kernel.lifefeed import LifeFeed
+from sockwarden.kernel.lifefeed import Life
 from sockwarden.kernel.ringbuf import RECORDS_PER_TURN
 from sockwarden.kernel.shears import ShearsThread
 from sockwarden.kernel.sockets import SocketIdentity, identify
@@ -80,7 +80,6 @@ class Guard:
         self._settings = settings
         self._sink = sink
         self._force: Force | None = None
-        self._life: LifeFeed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: Sweeper | None = None
         self._shears: ShearsThread | None = None
@@ -94,6 +93,7 @@ class Guard:
         self._dealer = Dealer(judge, sink, self.cgroup_path, self.sweep)
         self._dealer.action = settings.action
         self.tracker: Final = Tracker(look_up=cgrouptree.Handles(cgrouptree.mount_point()).path_of)
+        self.life: Final = Life(self.tracker, self._lived)
         self.on_life: Callable[[abi.CgroupRecord | abi.ProcessRecord], None] = _ignore
         """Called with every record of container life, after the tracker learned it."""
         self.on_swept: Callable[[Scan], None] = _ignore
@@ -135,13 +135,7 @@ class Guard:
 
         def attempt(rung: ladder.Rung) -> str:
             self._force = succession.attempt(rung, rungs.Setup(self._settings.ring_bytes, self._settings.watcher))
-            try:
-                self._life = LifeFeed(
-                    loop, self._settings.ring_bytes, self.tracker, self._lived, rungs.loading(rung)
-                )
-            except KernelError:
-                self._take_down()
-                raise
+            self.life.follow(loop, self._settings.ring_bytes, rungs.loading(rung))
             seen = "".join(f" {text}" for program, text in rungs.WATCHERS.items() if program in self._force.programs)
             return f"{rung.effect}{seen}; proved by the canary"
 
@@ -151,6 +145,8 @@ class Guard:
         except KernelError:
             self.close()
             raise
+        if self._force is None:
+            self.life.fall_back(loop, f"the guard's rung is {report.rung.name}")
         if self._force is not None and self._force.publication.sockets:
             self._dealer.action = self._force.publication.action  # of the agent before us, until ours is told
         self._shears = self._dealer.shears = ShearsThread(loop)
@@ -271,15 +267,15 @@ class Guard:
         if self._force is not None:
             values |= {f"guard_{which.name.lower()}": self._force.stat(which) for which in abi.GuardStat}
             values["lost"] += values["guard_dropped"]
-        if self._life is not None:
-            values |= {f"track_{name}": count for name, count in self._life.stats().items()}
-            values["lost"] += values["track_dropped"]
-            values["undecodable"] += self._life.undecodable
+        life = self.life.counters()
+        values["undecodable"] += life.pop("undecodable")
+        values |= {f"track_{name}": count for name, count in life.items()}
+        values["lost"] += values["track_dropped"]
         return values
 
     def health(self) -> Health:
         """Return every number that the guard has of itself."""
-        sweeper, life = self._sweeper, self._life
+        sweeper, life = self._sweeper, self.life.feed
         return Health(
             guard=self._gauge.guard_stats(self._force),
             track=self._gauge.track_stats(life),
@@ -352,9 +348,7 @@ class Guard:
             self._succession = None
 
     def _take_down(self) -> None:
-        if self._life is not None:
-            self._life.close()
-            self._life = None
+        self.life.close()
         if self._force is not None:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.remove_reader(self._force.ring.fileno())

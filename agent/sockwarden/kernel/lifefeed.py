@@ -1,7 +1,7 @@
 """Container life: cgroups and first processes of containers, as the kernel tells them.
 
-Owns the tracking object, its ring and the tracker that they fill. Must not know what a container is: it tells of
-cgroups and processes.
+Owns the tracking object and its ring, and which source is taken: the BPF programs, else the process connector, else
+none. Must not know what a container is: it tells of cgroups and processes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sockwarden.errors import KernelError
 from sockwarden.kernel import cgrouptree
 from sockwarden.kernel.loader import TRACK, BpfObject
 from sockwarden.kernel.maps import per_cpu_sum
+from sockwarden.kernel.procevents import ProcEvents
 from sockwarden.kernel.ringbuf import RECORDS_PER_TURN, Ring
 
 if TYPE_CHECKING:
@@ -109,3 +110,58 @@ class LifeFeed:
                 self._tracker.feed(record)
             if not isinstance(record, abi.ConnectRecord):
                 self._tell(record)
+
+
+class Life:
+    """Container life by the best source that this host gives; the guard stands without any.
+
+    ``tracker`` is filled, ``tell`` gets every record after that. ``source`` is one of "bpf", "process connector" and
+    "none"; ``why`` says why it is no better one, with what to do about it.
+    """
+
+    def __init__(self, tracker: Tracker, tell: Callable[[abi.CgroupRecord | abi.ProcessRecord], None]) -> None:
+        """Prepare; ``follow`` or ``fall_back`` begins."""
+        self._tracker: Final = tracker
+        self._tell: Final = tell
+        self.feed: LifeFeed | None = None
+        self._events: ProcEvents | None = None
+        self.source = "none"
+        self.why = "the guard has not begun"
+
+    def follow(
+        self, loop: asyncio.AbstractEventLoop, ring_bytes: int, load: type[BpfObject | Compiled] = BpfObject
+    ) -> None:
+        """Begin with the programs, which ``load`` says how to load; else fall back."""
+        try:
+            self.feed = LifeFeed(loop, ring_bytes, self._tracker, self._tell, load)
+        except KernelError as error:
+            self.fall_back(loop, f"the programs of container life cannot be had: {_words(error)}")
+        else:
+            self.source, self.why = "bpf", ""
+
+    def fall_back(self, loop: asyncio.AbstractEventLoop, why: str) -> None:
+        """Begin without the programs."""
+        try:
+            self._events = ProcEvents(loop, self._tracker, self._tell)
+        except KernelError as error:
+            self.source, self.why = "none", f"{why}; {_words(error)}"
+        else:
+            self.source, self.why = "process connector", why
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters of the source by their names."""
+        if self.feed is not None:
+            return self.feed.stats() | {"undecodable": self.feed.undecodable}
+        events = self._events.stats() if self._events is not None else {"events": 0, "lost": 0}
+        return {"reported": events["events"], "dropped": events["lost"], "undecodable": 0}
+
+    def close(self) -> None:
+        """Stop; a second call does nothing."""
+        for source in (self.feed, self._events):
+            if source is not None:
+                source.close()
+        self.feed = self._events = None
+
+
+def _words(error: KernelError) -> str:
+    return f"{error}{f' (remedy: {error.remedy})' if error.remedy else ''}"

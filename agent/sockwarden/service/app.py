@@ -45,6 +45,7 @@ from sockwarden.observe.metrics import Metrics, registry_of
 from sockwarden.observe.process import ProcessCache
 from sockwarden.observe.sink import AuditSink
 from sockwarden.policy.mounts import GuardedSockets
+from sockwarden.service.containerlife import ContainerLife
 from sockwarden.service.control import ControlServer
 from sockwarden.service.generations import Generations
 from sockwarden.service.handovers import Handovers
@@ -59,6 +60,7 @@ from sockwarden.service.wards import Wards
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sockwarden.abi import CgroupRecord, ProcessRecord
     from sockwarden.config import Config
     from sockwarden.images.imagelist import ImageList
     from sockwarden.kernel.holders import Scan
@@ -121,6 +123,7 @@ class Agent:
             self.guard.guard_objects,
         )
         self.services = HostServices(self.guard.allow_cgroups)
+        self.containers = ContainerLife(self.resolver, self.guard.cgroup_path)
         self.handovers = Handovers(self.resolver, self._clients, self._drop, self.sentry.saw)
         self.handovers.socket = Path(self.takeover.public)
         self.recorder = DecisionRecorder(self.metrics, self.audit)
@@ -197,7 +200,7 @@ class Agent:
 
     def _follow_the_guard(self) -> None:
         """Let everybody hear of what they live on: cgroups, and what sweeps find."""
-        self.guard.on_life = self.services.lived
+        self.guard.on_life = self._lived
         self.guard.on_swept = self._swept
         top = cgrouptree.mount_point()
         self.services.begin(cgrouptree.walk(top) if top is not None else ())
@@ -260,6 +263,10 @@ class Agent:
         second = self.config.second_socket or self.takeover.public
         public = {self.takeover.public, os.path.realpath(second), *map(os.path.realpath, WELL_KNOWN)} - {engine}
         return GuardedSockets.at(sorted(public), (engine,), self.paths)
+
+    def _lived(self, record: CgroupRecord | ProcessRecord) -> None:
+        self.services.lived(record)
+        self.containers.lived(record)
 
     def _swept(self, found: Scan) -> None:
         self.wards.swept(found)

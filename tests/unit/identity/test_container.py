@@ -149,6 +149,14 @@ def test_a_forgotten_container_is_asked_about_again(resolver):
     assert resolver.resolve_now(at(f"/docker/{GOOD}")) is None
 
 
+@pytest.mark.parametrize(("pid", "remembered"), [(100, 0), (101, 1)])
+def test_a_container_is_forgotten_with_its_init_and_no_other_process(resolver, pid, remembered):
+    resolve(resolver, at(f"/docker/{GOOD}"))
+    resolver.init_ended(GOOD, pid)
+    resolver.init_ended(EVIL, pid)
+    assert len(resolver) == remembered
+
+
 def test_after_a_restart_of_the_engine_nothing_is_remembered(resolver):
     resolve(resolver, at(f"/docker/{GOOD}"))
     resolver.clear()
