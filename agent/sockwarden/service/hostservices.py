@@ -67,6 +67,15 @@ class HostServices:
     def __len__(self) -> int:
         return len(self._services)
 
+    def problems(self) -> list[str]:
+        """Return why a service of the host may be refused what it may touch, as clauses without a full stop."""
+        found = []
+        if self.fault:
+            found.append(f"the kernel guard does not know the host's services: {self.fault}")
+        if self.left_out:
+            found.append(f"{self.left_out} services of the host were more than the kernel guard is told of")
+        return found
+
     def begin(self, cgroups: Iterable[tuple[int, str]]) -> None:
         """Take the (id, path) pairs of a walk through the tree; forget those of an agent before."""
         self._services.clear()

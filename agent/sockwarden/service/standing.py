@@ -58,6 +58,16 @@ class Warding(Protocol):
         """What is not guarded as it should be."""
 
 
+class Serving(Protocol):
+    """What is asked of who knows the host's services; see ``hostservices.HostServices``."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def problems(self) -> list[str]:
+        """Why one of them may be refused."""
+
+
 class Identifying(Protocol):
     """What is asked of the metrics; see ``observe.metrics.Metrics``."""
 
@@ -82,6 +92,10 @@ class Guarded(Protocol):
         """The watch over it."""
 
     @property
+    def services(self) -> Serving:
+        """Who tells it the host's services."""
+
+    @property
     def wards(self) -> Warding:
         """Who tells it the sockets."""
 
@@ -103,6 +117,7 @@ def standing_of(agent: Guarded) -> dict[str, Any]:
             "identity": identity,
             "sockets": [],
             "waiting": [],
+            "host_services": 0,
             "rungs": [],
             "counters": {},
         }
@@ -124,6 +139,7 @@ def standing_of(agent: Guarded) -> dict[str, Any]:
             for one in agent.guard.guarded
         ],
         "waiting": list(agent.wards.waiting),
+        "host_services": len(agent.services),
         "rungs": [
             {
                 "name": row.name,
@@ -149,7 +165,7 @@ def gaps_of(agent: Guarded) -> list[str]:
         found.append(f"{_NO_WALL}{_why(report)}")
     if report.gap:
         found.append(report.gap)
-    found += agent.wards.problems()
+    found += agent.wards.problems() + agent.services.problems()
     current, others = _pinned(pin_dir, report)
     if report.rung.blocking and pin_dir and current is None:
         found.append(f"the kernel guard is not pinned: it ends with the agent; the row of {report.rung.name} says why")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sockwarden.observe.metrics import Metrics
     from sockwarden.observe.sink import AuditSink
     from sockwarden.service.generations import Generations
+    from sockwarden.service.hostservices import HostServices
     from sockwarden.service.pulse import GuardWatch
     from sockwarden.service.wards import Wards
 
@@ -38,6 +39,7 @@ class Running(Protocol):
     guard: Guard
     metrics: Metrics
     server: GatewayServer | None
+    services: HostServices
     sink: AuditSink
     takeover: SocketTakeover
     wards: Wards

@@ -109,7 +109,10 @@ def test_more_services_than_fit_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     services = HostServices(wall.allow)
     services.lived(record(3, "/system.slice/a.service"))
     services.lived(record(4, "/system.slice/b.service"))
-    assert (wall.told, services.left_out) == ([{3}], 1)
+    assert (wall.told, services.problems()) == (
+        [{3}],
+        ["1 services of the host were more than the kernel guard is told of"],
+    )
 
 
 def test_what_the_kernel_does_not_take_is_a_fault_until_it_does() -> None:
@@ -117,7 +120,11 @@ def test_what_the_kernel_does_not_take_is_a_fault_until_it_does() -> None:
     services = HostServices(wall.allow)
     wall.refusal = KernelError("the map is full")
     services.lived(record(3, "/system.slice/a.service"))
-    before = services.fault
+    before = services.problems()
     wall.refusal = None
     services.lived(record(4, "/system.slice/b.service"))
-    assert (before, services.fault, wall.told) == ("the map is full", "", [{3, 4}])
+    assert (before, services.problems(), wall.told) == (
+        ["the kernel guard does not know the host's services: the map is full"],
+        [],
+        [{3, 4}],
+    )

@@ -17,6 +17,7 @@ from sockwarden.kernel.ladder import GuardReport, Rung, choose
 from sockwarden.kernel.probes import survey
 from sockwarden.kernel.sockets import SocketIdentity
 from sockwarden.model import IdentitySource
+from sockwarden.service.hostservices import HostServices
 from sockwarden.service.standing import gaps_of, last_words_of, standing_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Agent:
     watch: Watch = field(default_factory=Watch)
     metrics: Metrics = field(default_factory=Metrics)
     wards: Wards = field(default_factory=Wards)
+    services: HostServices = field(default_factory=lambda: HostServices(lambda _ids: None))
 
 
 def agent(report: GuardReport, pin_dir: Path | str = "", mode: GuardMode = GuardMode.AUTO) -> Agent:
@@ -195,6 +197,12 @@ def test_a_full_map_is_told(tmp_path: Path) -> None:
     asked = agent(report(tmp_path, CAPABLE, "lsm"))
     asked.wards.found.append("the kernel guard does not know the sockets of now: a map of the guard is full")
     assert gaps_of(asked) == asked.wards.found
+
+
+def test_services_of_the_host_are_counted(tmp_path: Path) -> None:
+    asked = agent(report(tmp_path, CAPABLE, "lsm"))
+    asked.services.begin([(1, "/system.slice/cron.service"), (2, "/system.slice")])
+    assert standing_of(asked)["host_services"] == 1
 
 
 def test_a_path_that_does_not_exist_yet_is_waited_for_and_no_gap(tmp_path: Path) -> None:
