@@ -25,6 +25,15 @@ async def ask(config: Config) -> AgentFact | Untold:
         return Untold(str(error), error.remedy)
 
 
+def _identity(status: dict[str, Any]) -> str:
+    """Return the source of identity in use, and how often each was used."""
+    used = ", ".join(f"{source} {count} times" for source, count in status["guard"]["identity"].items())
+    told = status.get("identity")
+    if told is None:  # an agent that does not know the best of them before somebody has connected
+        return used
+    return f"{told['source']}: {told['why']}{f'; so far by {used}' if used else ''}"
+
+
 def read_status(status: dict[str, Any]) -> AgentFact | Untold:
     """Return the fact that a status means, or why it cannot be read."""
     try:
@@ -35,7 +44,7 @@ def read_status(status: dict[str, Any]) -> AgentFact | Untold:
             mode=str(status["mode"]),
             rung=str(guard["rung"]),
             blocking=bool(guard["blocking"]),
-            identity=", ".join(f"{source} ({count})" for source, count in guard["identity"].items()),
+            identity=_identity(status),
             pinned=str(guard["pinned"]),
             engine_socket=str(status["engine"]["socket"]),
             public_socket=str(status["gateway"]["listen"]),

@@ -139,8 +139,7 @@ def _rungs(facts: Facts) -> Iterator[Line]:
     if not agent.blocking:
         text = f"the rung in force is {agent.rung}, which is no wall"
         yield Line(Mark.NO, "wall", text)
-    told = f"who connected was told by: {agent.identity}" if agent.identity else "nobody has connected yet"
-    yield Line(Mark.OK, "identity", told)
+    yield Line(Mark.OK, "identity", f"who connects is known by {agent.identity or 'no word yet: nobody has connected'}")
     yield _pinned_or_not(agent)
 
 

@@ -24,6 +24,7 @@ def status() -> dict[str, Any]:
         "problems": ["the engine does not answer"],
         "engine": {"socket": "/run/sockwarden/engine.sock"},
         "gateway": {"listen": "/run/docker.sock"},
+        "identity": {"source": "kernel", "why": "the guard writes down who connects"},
         "guard": {
             "rung": "lsm",
             "blocking": True,
@@ -43,7 +44,7 @@ def test_a_status_is_read_whole() -> None:
         mode="enforce",
         rung="lsm",
         blocking=True,
-        identity="peerpidfd (3)",
+        identity="kernel: the guard writes down who connects; so far by peerpidfd 3 times",
         pinned="2-lsm-0123456789ab",
         engine_socket="/run/sockwarden/engine.sock",
         public_socket="/run/docker.sock",
@@ -52,6 +53,22 @@ def test_a_status_is_read_whole() -> None:
         sockets=(SocketFact("/run/docker.sock", "public", 25, 7, guarded=True),),
         waiting=("/run/later.sock",),
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "used", "identity"),
+    [
+        (None, {"peercred": 1}, "peercred 1 times"),
+        (None, {}, ""),
+        ({"source": "peerpidfd", "why": "no guard"}, {}, "peerpidfd: no guard"),
+    ],
+)
+def test_the_source_of_identity_is_told_as_far_as_the_agent_tells_it(
+    told: dict[str, str] | None, used: dict[str, int], identity: str
+) -> None:
+    found = read_status(status() | {"identity": told, "guard": {**status()["guard"], "identity": used}})
+    assert isinstance(found, AgentFact)
+    assert found.identity == identity
 
 
 @pytest.mark.parametrize(

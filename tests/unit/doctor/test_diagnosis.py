@@ -131,7 +131,7 @@ def test_a_rung_that_is_no_wall_is_named() -> None:
     assert line(facts, "guard", "wall").text == "the rung in force is kprobe, which is no wall"
 
 
-@pytest.mark.parametrize(("identity", "said"), [("peercred (2)", "peercred (2)"), ("", "nobody has connected yet")])
+@pytest.mark.parametrize(("identity", "said"), [("peercred (2)", "peercred (2)"), ("", "nobody has connected")])
 def test_the_source_of_identity_is_told(identity: str, said: str) -> None:
     assert said in line(replace(HOST, agent=replace(AGENT, identity=identity)), "guard", "identity").text
 
