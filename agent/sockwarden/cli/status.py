@@ -66,6 +66,9 @@ def _show(status: dict[str, Any], screen: Screen) -> None:
     screen.print(f"engine    {engine['socket']}, {engine['server'] if engine['up'] else engine['error']}")
     for line in guard_lines(guard):
         screen.print(line)
+    identity, life = status["identity"], status["life"]
+    screen.print(f"clients   known by {identity['source']}: {identity['why']}")
+    screen.print(f"life      {life['source']}{': ' if life['why'] else ''}{life['why']}")
     for image in status["images"]:
         age = "not resolved as a whole" if image["age_seconds"] is None else f"{image['age_seconds']:.0f} s old"
         error = f"; {image['error']}" if image["error"] else ""

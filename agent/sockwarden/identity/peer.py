@@ -173,11 +173,31 @@ def _by_kernel(procfs: ProcessFacts, written: _Written, pid: int, uid: int, gid:
     if not written.path:
         return None
     lines = f"0::{written.path}\n"
-    if hierarchies(procfs.cgroup(os.getpid()) or "").keys() != {_V2}:  # every process is in the same hierarchies
+    if knows_v1(procfs):
         if placement(lines).place is Place.HOST:
             return None
         lines = _surely_its_own(procfs, written, pid) or lines
     return PeerSnapshot(Peer(pid or written.tgid, uid, gid, written.ticks, IdentitySource.KERNEL), lines)
+
+
+def knows_v1(procfs: ProcessFacts = PROCFS) -> bool:
+    """Return whether cgroup v1 is mounted: every process is in the same hierarchies, so our own are asked.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    return hierarchies(procfs.cgroup(os.getpid()) or "").keys() != {_V2}
+
+
+def socket_step() -> IdentitySource:
+    """Return the strongest step that needs nothing written down: what this kernel tells of a socket."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        fd = _peer_pidfd(ours)
+        if fd is None:
+            return IdentitySource.CRED
+        os.close(fd)
+        return IdentitySource.PIDFD
 
 
 def _surely_its_own(procfs: ProcessFacts, written: _Written, pid: int) -> str:

@@ -114,9 +114,14 @@ class Guard:
         return tuple(self._dealer.sockets.values())
 
     @property
+    def knows_connectors(self) -> bool:
+        """Whether the rung in force writes down who connects to the gateway."""
+        return self._force is not None and connectors.GRAFT in self._force.programs
+
+    @property
     def connectors(self) -> connectors.Connectors | None:
         """Who connected the gateway's clients, None where the rung in force does not write that down."""
-        if self._force is None or connectors.GRAFT not in self._force.programs:
+        if self._force is None or not self.knows_connectors:
             return None
         return connectors.Connectors(self._force.map_fd(connectors.MAP), self.cgroup_path)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sockwarden import __version__
 from sockwarden.errors import EngineError
+from sockwarden.service.identification import identity_of, life_of
 from sockwarden.service.standing import gaps_of, standing_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ async def status_of(agent: Running) -> dict[str, Any]:
         "engine": {"socket": agent.takeover.engine_path, **engine},
         "guard": standing_of(agent),
         "clients": {"host": config.clients.host.value},
+        "identity": identity_of(agent),
+        "life": life_of(agent),
         "images": [
             {
                 "entry": status.entry,

@@ -22,6 +22,7 @@ from sockwarden.identity.peer import (
     TICKS_PER_SECOND,
     PeerSnapshot,
     identify,
+    socket_step,
 )
 from sockwarden.identity.procfs import Procfs
 from sockwarden.model import IdentitySource
@@ -307,3 +308,12 @@ def test_a_lower_step_keeps_its_own_reason():
 
 def test_an_own_cgroup_that_cannot_be_read_counts_as_one_with_v1():
     assert source(written(World("0::/\n", own=""), "/")) is IdentitySource.PIDFD
+
+
+def test_the_step_of_this_kernel_is_the_one_that_a_live_peer_is_identified_by(pair):
+    assert socket_step() is source(identify(pair[0]))
+
+
+def test_without_peerpidfd_the_step_is_that_by_credentials(monkeypatch):
+    monkeypatch.setattr("sockwarden.identity.peer.SO_PEERPIDFD", 9999)
+    assert socket_step() is IdentitySource.CRED
