@@ -69,7 +69,8 @@ _log = logging.getLogger(__name__)
 def told(event: GuardEvent) -> str:
     """Return what an audit record says of a denied connection: how, to which kind of socket, and what came of it.
 
-    In audit mode nothing came of it. The last part says what to change where it should be allowed.
+    In audit mode nothing came of it. Then it says what to change where it should be allowed, and the name that the
+    process gave itself: all that is left of one that was gone before it could be looked at.
     """
     connect = event.connect
     kind = connect.socket_class
@@ -78,7 +79,9 @@ def told(event: GuardEvent) -> str:
         text = "the connection was handed over: it is another container's"
     if event.taken in _ENDS:
         text += f": {_ENDS[event.taken]}"
-    return f"{text}; {_REMEDIES[kind]}" if kind in _REMEDIES else text
+    if kind in _REMEDIES:
+        text += f"; {_REMEDIES[kind]}"
+    return f"{text}; the process calls itself {connect.comm!r}" if connect.comm else text
 
 
 class Sentry:

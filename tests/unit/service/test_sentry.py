@@ -151,6 +151,7 @@ def test_a_denial_is_recorded_with_what_was_done_and_counted(post: Post, taken: 
         GONE,
     )
     assert record["message"].startswith(f"connected to the engine's own socket: {end}; mount the docker socket")
+    assert record["message"].endswith("; the process calls itself 'evil'")
     assert (post.count("denials", rule="guard"), post.count("guard_events", kind=taken.value)) == (1, 1)
 
 
