@@ -493,8 +493,9 @@ def test_the_rung_none_guards_nothing_and_works_everywhere(loop: asyncio.Abstrac
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "a.sock"))
         guard.guard_sockets(engine=[tmp_path / "a.sock"])
-    assert guard.counters() == {"cgroups_evicted": 0, "lost": 0, "undecodable": 0, "sweeps": 0, "sweeps_failed": 0}
+    counters = guard.counters()
     guard.close()
+    assert (counters["sweeps"], counters["lost"], "guard_seen" in counters) == (0, 0, False)
 
 
 @pytest.mark.parametrize(("name", "programs"), [(loader.TRACK, TRACK_PROGRAMS), (loader.GUARD, ("guard_kprobe",))])
