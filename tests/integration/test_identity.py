@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import itertools
+import os
 import socket
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from sockwarden import abi
 from sockwarden.engine.client import EngineClient
+from sockwarden.identity.cgroup import hierarchies
 from sockwarden.identity.container import ContainerResolver
 from sockwarden.identity.peer import PeerSnapshot, identify
 from sockwarden.identity.procfs import Procfs
-from sockwarden.model import ContainerClient, HostClient, Rule, UnknownClient
+from sockwarden.kernel import cgrouptree, libbpf, process
+from sockwarden.kernel.connectors import Connectors
+from sockwarden.kernel.tracker import Tracker
+from sockwarden.model import ContainerClient, HostClient, IdentitySource, Rule, UnknownClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,3 +232,118 @@ def test_the_real_engine_answers_every_question_of_the_client(meeting):
     version, server, image, missing, removed = asyncio.run(scenario())
     assert (version[:2], bool(server), missing, removed) == ("1.", True, (None, None), [True, False])
     assert image.layers
+
+
+_LRU_HASH: Final = 9  # enum bpf_map_type
+
+LEAVE: Final = "timeout -s KILL 0.2 curl -s --unix-socket /meet/d.sock http://d/"
+"""Connect, and be dead before anybody accepts."""
+
+
+class WrittenDown:
+    """The map that the guard's programs fill, filled by the test: this machine's kernel runs none of them.
+
+    tests/vm/guest/identity.py holds the programs to the same.
+    """
+
+    def __init__(self) -> None:
+        create = libbpf.library().bpf_map_create
+        create.argtypes = [ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint32] * 3, ctypes.c_void_p]
+        self._map: int = create(_LRU_HASH, b"test_identity", 8, ctypes.sizeof(abi.RawActor), 64, None)
+        assert self._map >= 0, "the kernel gives no BPF map"
+        top = cgrouptree.mount_point()
+        assert top is not None, "no cgroup v2 tree is mounted"
+        self._top = top
+        self.tracker = Tracker(look_up=cgrouptree.Handles(top).path_of)
+        self.connectors = Connectors(self._map, self.tracker.path)
+
+    def connected(self, accepted: socket.socket, v2_path: str) -> None:
+        """Write down that the peer was in this cgroup when it connected."""
+        pid, uid, gid = struct.unpack("iII", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        start_ns = (Procfs().start_ticks(pid) or 1) * process.TICK_NS
+        cgroup_id = os.stat(f"{self._top}{v2_path}").st_ino
+        raw = abi.RawActor(cgroup_id=cgroup_id, start_ns=start_ns, tgid=pid, pid=pid, uid=uid, gid=gid)
+        key = ctypes.c_uint64(os.fstat(accepted.fileno()).st_ino)
+        libbpf.library().bpf_map_update_elem(self._map, ctypes.byref(key), ctypes.byref(raw), 0)
+
+    def close(self) -> None:
+        os.close(self._map)
+
+
+@pytest.fixture
+def written() -> Iterator[WrittenDown]:
+    made = WrittenDown()
+    yield made
+    made.close()
+
+
+def v2_path(meeting: Meeting, container_id: str) -> str:
+    """Return the cgroup of a container's init in the v2 tree."""
+    pid = int(meeting.docker.right("inspect", "-f", "{{.State.Pid}}", container_id))
+    path = hierarchies(Procfs().cgroup(pid) or "").get("", "")
+    assert container_id in path, "this engine puts no container into the v2 tree"
+    return path
+
+
+@contextlib.contextmanager
+def left(meeting: Meeting, script: str) -> Iterator[tuple[str, socket.socket]]:
+    """Start a container whose client is dead by now, and yield its id and the accepted connection."""
+    with socket.socket(socket.AF_UNIX) as told:
+        told.bind(str(meeting.folder / "told.sock"))
+        (meeting.folder / "told.sock").chmod(0o666)
+        told.listen()
+        told.settimeout(ACCEPT_SECONDS)
+        container_id = meeting.run(command=f"{script}; {CONNECT.replace('d.sock', 'told.sock')}")
+        with told.accept()[0], meeting.listener.accept()[0] as one:
+            yield container_id, one
+
+
+def test_a_client_by_what_was_written_down_is_in_its_container(meeting, written):
+    container_id = meeting.run()
+    connection, _ = meeting.listener.accept()
+    with connection:
+        written.connected(connection, v2_path(meeting, container_id))
+        snapshot = identify(connection, connectors=written.connectors)
+        client = meeting.resolve(snapshot)
+        assert snapshot.cgroup_lines == identify(connection).cgroup_lines
+    assert (placed(client), client.peer.source) == ((container_id, meeting.image), IdentitySource.KERNEL)
+
+
+def test_a_client_that_is_dead_is_in_the_container_that_it_was_in(meeting, written):
+    with left(meeting, LEAVE) as (container_id, one):
+        assert identify(one).peer is None
+        written.connected(one, v2_path(meeting, container_id))
+        assert placed(meeting.resolve(identify(one, connectors=written.connectors))) == (container_id, meeting.image)
+
+
+def test_a_client_that_went_with_its_container_is_refused_by_its_name(meeting, written):
+    with left(meeting, LEAVE) as (container_id, one):
+        path = v2_path(meeting, container_id)
+        written.connected(one, path)
+        written.tracker.path(os.stat(f"{cgrouptree.mount_point()}{path}").st_ino)  # as its cgroup_mkdir told
+        meeting.docker.right("rm", "-f", container_id)
+        client = meeting.resolve(identify(one, connectors=written.connectors))
+    assert isinstance(client, UnknownClient)
+    assert (client.rule, container_id[:12] in client.reason) == (Rule.UNKNOWN_CONTAINER, True)
+
+
+def test_a_client_that_left_its_cgroups_after_it_connected_is_in_its_container(meeting, written):
+    container_id = meeting.run(command=f"{CONNECT.removeprefix('exec ')}; {STAY}")  # not its init
+    connection, _ = meeting.listener.accept()
+    with connection:
+        path = v2_path(meeting, container_id)
+        written.connected(connection, path)
+        pid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        (cgrouptree.mount_point() / "cgroup.procs").write_text(str(pid))
+        snapshot = identify(connection, connectors=written.connectors)
+        assert placed(meeting.resolve(snapshot))[0] == container_id
+    assert (snapshot.cgroup_lines, f"0::{path}\n" in (Procfs().cgroup(pid) or "")) == (f"0::{path}\n", False)
+
+
+def test_a_host_process_by_what_was_written_down_is_in_no_container(meeting, written):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(meeting.folder / "d.sock"))
+        connection, _ = meeting.listener.accept()
+        with connection:
+            written.connected(connection, cgrouptree.own_path())
+            assert isinstance(meeting.resolve(identify(connection, connectors=written.connectors)), HostClient)
