@@ -122,7 +122,7 @@ def _features(facts: Facts) -> Iterator[Line]:
     preempt = next((answer for answer in facts.features if answer.name == "preempt"), None)
     if isinstance(agent, Untold) or preempt is None or preempt.ok or preempt.told or agent.rung not in TRACING:
         return  # where the kernel says so itself, the agent has it among its problems
-    text = f"a connect() may slip past the rung {agent.rung} now and then; {preempt.reason}"
+    text = f"the rung {agent.rung} may have a gap; {preempt.reason}"
     yield Line(Mark.WARN, "preempt", text, "mount debugfs and ask again; " + preempt.remedy)
 
 

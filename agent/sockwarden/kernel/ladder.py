@@ -101,7 +101,7 @@ class Row:
 class GuardReport:
     """The rung in force and one row for every rung, in the order in which they were asked.
 
-    ``gap`` says how a connect() can slip past a blocking rung on this machine, "" where none is known.
+    ``gap`` says what can slip past a blocking rung on this machine, "" where none is known.
     """
 
     rung: Rung
@@ -184,7 +184,7 @@ def choose(mode: str, answers: tuple[Answer, ...], attempt: Callable[[Rung], str
 
 
 def gap_of(rung: Rung, answers: Iterable[Answer]) -> str:
-    """Return how a connect() can slip past ``rung`` on this machine, "" where it cannot or no rung is a wall anyway.
+    """Return what can slip past ``rung`` on this machine, "" where it cannot or no rung is a wall anyway.
 
     Told only where the machine says that its kernel is fully preemptible; see ``ordered``.
     """
@@ -192,7 +192,7 @@ def gap_of(rung: Rung, answers: Iterable[Answer]) -> str:
     by_name = {answer.name: answer.ok for answer in answers}
     if skips is None or not rung.blocking or (rung.name == "lsm" and by_name.get("reentry", False)):
         return ""
-    return f"a connect() can slip past the rung {rung.name}: {skips.reason}"
+    return f"the rung {rung.name} has a gap: {skips.reason}"
 
 
 def with_words(report: GuardReport, words: str) -> GuardReport:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel import libbpf
+from sockwarden.kernel import headers, libbpf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,10 +131,12 @@ def _preempt(root: Path) -> Answer:
         return Answer("preempt", ok=True, reason=said)
     if _version(root) < _SKIPS:
         return Answer("preempt", ok=True, reason=f"{said}; Linux {_release(root)} skips no program for it")
+    # unix_stream_connect() holds spin locks around the hook (net/unix/af_unix.c): only PREEMPT_RT switches tasks there.
+    which = "a connect()" if model in ("rt", "unknown") else "the hand-over of a connection"
     return Answer(
         "preempt",
         ok=False,
-        reason=f"{said}: a tracing program can be skipped while it runs on the same processor",
+        reason=f"{said}: a tracing program that runs already on a processor is skipped there, so {which} can pass",
         remedy="boot with preempt=voluntary, or with bpf in lsm=, where auto prefers the rung lsm",
         told=model != "unknown",
     )
@@ -144,7 +146,7 @@ def _preemption(root: Path) -> tuple[str, str]:
     """Return the model of preemption in force, and what says so."""
     version = _read(root / "proc/version").split()
     if "PREEMPT_RT" in version:
-        return "full", "PREEMPT_RT"
+        return "rt", "PREEMPT_RT"
     chosen = re.search(r"\((\w+)\)", _read(root / "sys/kernel/debug/sched/preempt"))
     if chosen:
         return chosen[1], "debugfs"
@@ -201,15 +203,11 @@ def _cgroup2(root: Path) -> Answer:
 
 def _headers(root: Path) -> Answer:
     release = _release(root)
-    found = root / f"lib/modules/{release}/build/include/generated/autoconf.h"
-    if found.is_file() or (root / "sys/kernel/kheaders.tar.xz").is_file():
-        return Answer("headers", ok=True, reason=f"the headers of Linux {release} are there")
-    return Answer(
-        "headers",
-        ok=False,
-        reason=f"the headers of Linux {release or 'unknown'} are not installed; only the rung bcc needs them",
-        remedy=f"install linux-headers-{release}" if release else "mount /proc",
-    )
+    try:
+        headers.find(root, release)
+    except KernelError as error:
+        return Answer("headers", ok=False, reason=f"{error}; only the rung bcc needs them", remedy=error.remedy)
+    return Answer("headers", ok=True, reason=f"the headers of Linux {release} are there")
 
 
 def _bcc(_root: Path) -> Answer:

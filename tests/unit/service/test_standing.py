@@ -223,7 +223,7 @@ def test_a_stale_pin_of_another_version_is_told_by_its_name(tmp_path: Path) -> N
 def test_a_kernel_that_can_skip_the_guard_is_told(tmp_path: Path) -> None:
     machine = CAPABLE | {"proc/version": "Linux version 6.12 #1 SMP PREEMPT_RT\n"}
     (gap,) = gaps_of(agent(report(tmp_path, machine, "fmod_ret")))
-    assert gap.startswith("a connect() can slip past the rung fmod_ret: preemption: full (PREEMPT_RT)")
+    assert gap.startswith("the rung fmod_ret has a gap: preemption: rt (PREEMPT_RT)")
 
 
 def test_what_the_watch_found_is_told(tmp_path: Path) -> None:
