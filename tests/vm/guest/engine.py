@@ -70,6 +70,8 @@ def containers_are_walled_off(report: Report, rung: str) -> None:
         with report.case("engine: the metrics count what was denied"):
             blocked = agent.metrics()['sockwarden_guard_events_total{kind="blocked"}']
             same(blocked, float(len(HOW) + 1))
+        with report.case("engine: every client of the gateway is known by what connect() wrote down"):
+            same(_sources(agent), {"kernel"})
         with report.case("engine: a container that goes on asking the gateway is refused by the kernel"):
             same(_connect_in_container(dockerd, "ask", path=dockerd.socket), errno.EPERM)
             told = [record for record in agent.audit() if record.get("command") == "connect"]
@@ -99,6 +101,12 @@ def _connect_in_container(dockerd: demo_engine.ThrowAwayEngine, how: str, *optio
     if done.returncode >= 125:
         raise AssertionError(done.stderr.decode("utf-8", "replace"))
     return done.returncode
+
+
+def _sources(agent: warden.ThrowAwayWarden) -> set[str]:
+    """Return by which steps any client was identified."""
+    prefix = 'sockwarden_identities_total{source="'
+    return {key[len(prefix) : -2] for key, value in agent.metrics().items() if key.startswith(prefix) and value}
 
 
 def _prepare() -> None:
