@@ -15,6 +15,7 @@ import uvloop
 from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import cgrouptree
+from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.kernel.lifefeed import Life, LifeFeed
 from sockwarden.kernel.loader import BpfObject
 from sockwarden.kernel.procevents import EVENTS_PER_TURN, ProcEvents
@@ -250,3 +251,24 @@ def test_listening_ends_with_the_events(cgroup: Path) -> None:
     ProcEvents(loop, Tracker(), print).close()
     assert len(os.listdir("/proc/self/fd")) == opened
     loop.close()
+
+
+def test_a_guard_whose_tracking_is_refused_keeps_its_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sockwarden.kernel.lifefeed.TRACK", "no-such-object")
+    loop = asyncio.new_event_loop()
+    guard = Guard(GuardSettings("tracepoint"), lambda _event: True, lambda _event: None)
+    guard.start(loop)
+    told = (guard.report.rung.name, guard.life.source, guard.counters()["track_dropped"])
+    guard.close()
+    loop.close()
+    assert told == ("tracepoint", "process connector", 0)
+
+
+def test_a_guard_without_a_rung_follows_life_too() -> None:
+    loop = asyncio.new_event_loop()
+    guard = Guard(GuardSettings("none"), lambda _event: True, lambda _event: None)
+    guard.start(loop)
+    told = (guard.life.source, guard.life.why, guard.connectors)
+    guard.close()
+    loop.close()
+    assert told == ("process connector", "the guard's rung is none", None)
