@@ -6,7 +6,7 @@
  * BCC rewrites map accesses and pointer chains in its main file only, and would lose what it
  * rewrites in here. So nothing here is for it to rewrite: maps are made by the agent, which gives
  * each a number (SW_MAP_<name>, a -D option) and puts the descriptor in its place when it loads the
- * program (agent/sockwarden/kernel/bytecode.py); fields are read by explicit helper calls.
+ * program (agent/sockwarden/kernel/compiled/bytecode.py); fields are read by explicit helper calls.
  */
 #ifndef SW_BCC_WORLD_H
 #define SW_BCC_WORLD_H

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from sockwarden import abi
-from sockwarden.kernel import cgrouptree, libbpf
-from sockwarden.kernel.connectors import Connectors
+from sockwarden.kernel.bpf import libbpf
+from sockwarden.kernel.connections.connectors import Connectors
+from sockwarden.kernel.life import cgrouptree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

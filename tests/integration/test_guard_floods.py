@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from sockwarden.kernel import cgrouptree, process
+from sockwarden.kernel.life import cgrouptree, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from sockwarden.kernel import process
+from sockwarden.kernel.life import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,11 @@ import pytest
 
 from sockwarden.abi import GuardStat, RawConfig, SocketClass
 from sockwarden.errors import KernelError
-from sockwarden.kernel import maps, rungs
+from sockwarden.kernel import rungs
+from sockwarden.kernel.bpf import maps
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.kernel.health import GUARD_MAPS, MAPS, PROGRAMS
-from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
+from sockwarden.kernel.life.lifefeed import TRACK_PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

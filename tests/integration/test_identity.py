@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -20,14 +21,14 @@ from sockwarden.identity.cgroup import hierarchies
 from sockwarden.identity.container import ContainerResolver
 from sockwarden.identity.peer import PeerSnapshot, identify
 from sockwarden.identity.procfs import Procfs
-from sockwarden.kernel import cgrouptree, libbpf, process
-from sockwarden.kernel.connectors import Connectors
-from sockwarden.kernel.tracker import Tracker
+from sockwarden.kernel.bpf import libbpf
+from sockwarden.kernel.connections.connectors import Connectors
+from sockwarden.kernel.life import cgrouptree, process
+from sockwarden.kernel.life.tracker import Tracker
 from sockwarden.model import ContainerClient, HostClient, IdentitySource, Rule, UnknownClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sockwarden.model import Client
 
@@ -334,7 +335,7 @@ def test_a_client_that_left_its_cgroups_after_it_connected_is_in_its_container(m
         path = v2_path(meeting, container_id)
         written.connected(connection, path)
         pid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        (cgrouptree.mount_point() / "cgroup.procs").write_text(str(pid))
+        ((cgrouptree.mount_point() or Path("/")) / "cgroup.procs").write_text(str(pid))
         snapshot = identify(connection, connectors=written.connectors)
         assert placed(meeting.resolve(snapshot))[0] == container_id
     assert (snapshot.cgroup_lines, f"0::{path}\n" in (Procfs().cgroup(pid) or "")) == (f"0::{path}\n", False)

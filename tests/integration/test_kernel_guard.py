@@ -17,13 +17,16 @@ import pytest
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import cgrouptree, holders, loader, process, rungs
+from sockwarden.kernel import rungs
+from sockwarden.kernel.bpf import loader
+from sockwarden.kernel.connections import holders
+from sockwarden.kernel.connections.sockets import identify
 from sockwarden.kernel.events import GuardEvent, LossEvent, Sighting, Taken
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.kernel.ladder import lacking, rung_named
-from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
+from sockwarden.kernel.life import cgrouptree, process
+from sockwarden.kernel.life.lifefeed import TRACK_PROGRAMS
 from sockwarden.kernel.probes import survey
-from sockwarden.kernel.sockets import identify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

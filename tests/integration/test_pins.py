@@ -18,12 +18,13 @@ import pytest
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import bpffs, ladder, loader, pins
+from sockwarden.kernel import ladder
+from sockwarden.kernel.bpf import bpffs, loader, pins
+from sockwarden.kernel.bpf.maps import HashMap, put_single
+from sockwarden.kernel.connections.sockets import SocketIdentity, identify
 from sockwarden.kernel.force import Force
-from sockwarden.kernel.maps import HashMap, put_single
 from sockwarden.kernel.probes import survey
 from sockwarden.kernel.rungs import Setup
-from sockwarden.kernel.sockets import SocketIdentity, identify
 from sockwarden.kernel.succession import Succession
 
 if TYPE_CHECKING:

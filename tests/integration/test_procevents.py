@@ -14,12 +14,12 @@ import uvloop
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import cgrouptree
+from sockwarden.kernel.bpf.loader import BpfObject
 from sockwarden.kernel.guard import Guard, GuardSettings
-from sockwarden.kernel.lifefeed import Life, LifeFeed
-from sockwarden.kernel.loader import BpfObject
-from sockwarden.kernel.procevents import EVENTS_PER_TURN, ProcEvents
-from sockwarden.kernel.tracker import Tracker
+from sockwarden.kernel.life import cgrouptree
+from sockwarden.kernel.life.lifefeed import Life, LifeFeed
+from sockwarden.kernel.life.procevents import EVENTS_PER_TURN, ProcEvents
+from sockwarden.kernel.life.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,7 +236,7 @@ def test_without_either_life_says_both_reasons(monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_: object) -> None:
         raise KernelError("no events", remedy="get some")
 
-    monkeypatch.setattr("sockwarden.kernel.lifefeed.ProcEvents", refuse)
+    monkeypatch.setattr("sockwarden.kernel.life.lifefeed.ProcEvents", refuse)
     life = Life(Tracker(), lambda _record: None)
     loop = asyncio.new_event_loop()
     life.fall_back(loop, "the guard's rung is none")
@@ -254,7 +254,7 @@ def test_listening_ends_with_the_events(cgroup: Path) -> None:
 
 
 def test_a_guard_whose_tracking_is_refused_keeps_its_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockwarden.kernel.lifefeed.TRACK", "no-such-object")
+    monkeypatch.setattr("sockwarden.kernel.life.lifefeed.TRACK", "no-such-object")
     loop = asyncio.new_event_loop()
     guard = Guard(GuardSettings("tracepoint"), lambda _event: True, lambda _event: None)
     guard.start(loop)

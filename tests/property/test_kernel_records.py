@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel.tracker import Tracker
+from sockwarden.kernel.life.tracker import Tracker
 
 pytestmark = pytest.mark.property
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sockwarden.cli.screen import Screen
     from sockwarden.config import Config
     from sockwarden.doctor.facts import Keeper
-    from sockwarden.kernel.pins import PinnedSet
+    from sockwarden.kernel.bpf.pins import PinnedSet
 
 
 def main(arguments: argparse.Namespace, screen: Screen) -> int:
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
 def _status(config: Config, arguments: argparse.Namespace, screen: Screen) -> int:
     # The other commands start faster without.
     from sockwarden.doctor.pinned import keeper_of  # noqa: PLC0415
-    from sockwarden.kernel import pins  # noqa: PLC0415
+    from sockwarden.kernel.bpf import pins  # noqa: PLC0415
 
     found = pins.survey(config.guard.pin_dir) if config.guard.pin_dir else ()
     agent = _agent_pid(config)
@@ -54,7 +54,7 @@ def _status(config: Config, arguments: argparse.Namespace, screen: Screen) -> in
 
 
 def _unload(config: Config, arguments: argparse.Namespace, screen: Screen) -> int:
-    from sockwarden.kernel import pins  # noqa: PLC0415  # the other commands start faster without
+    from sockwarden.kernel.bpf import pins  # noqa: PLC0415  # the other commands start faster without
 
     agent = _agent_pid(config)
     if agent and not arguments.force:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 
 from sockwarden.doctor.facts import EngineFact, Listener, Speaks, Told, Untold
-from sockwarden.kernel import process, unixdiag
+from sockwarden.kernel.connections import unixdiag
+from sockwarden.kernel.life import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

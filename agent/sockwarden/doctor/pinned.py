@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from sockwarden import abi
 from sockwarden.doctor.facts import Keeper, PinFact, Told, Untold
 from sockwarden.errors import SockwardenError
-from sockwarden.kernel import bpffs, maps, pins, process
+from sockwarden.kernel.bpf import bpffs, maps, pins
+from sockwarden.kernel.life import process
 
 if TYPE_CHECKING:
-    from sockwarden.kernel.pins import PinnedSet
+    from sockwarden.kernel.bpf.pins import PinnedSet
 
 
 def find(pin_dir: str) -> Told[PinFact] | Untold:

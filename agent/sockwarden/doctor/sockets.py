@@ -20,9 +20,9 @@ from sockwarden.doctor.facts import HolderFact, SocketFact, Told, Untold
 from sockwarden.errors import KernelError
 from sockwarden.identity.cgroup import Place, placement
 from sockwarden.identity.peer import PROCFS
-from sockwarden.kernel import process
-from sockwarden.kernel.holders import scan
-from sockwarden.kernel.sockets import SocketIdentity, identify
+from sockwarden.kernel.connections.holders import scan
+from sockwarden.kernel.connections.sockets import SocketIdentity, identify
+from sockwarden.kernel.life import process
 from sockwarden.service.hostonly import KNOWN
 
 if TYPE_CHECKING:

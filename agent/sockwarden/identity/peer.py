@@ -76,7 +76,7 @@ class ProcessFacts(Protocol):
 
 
 class Connectors(Protocol):
-    """What the kernel wrote down in connect(); see ``kernel.connectors.Connectors``."""
+    """What the kernel wrote down in connect(); see ``kernel.connections.connectors.Connectors``."""
 
     def take(self, descriptor: int, /) -> Actor | None:
         """Return who connected an accepted socket, once; None where nobody was written down."""

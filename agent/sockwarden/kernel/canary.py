@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel import cgrouptree
+from sockwarden.kernel.life import cgrouptree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

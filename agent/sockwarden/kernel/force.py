@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sockwarden.kernel.maps import per_cpu_sum
+from sockwarden.kernel.bpf.maps import per_cpu_sum
+from sockwarden.kernel.bpf.ringbuf import Ring
 from sockwarden.kernel.publication import Publication
-from sockwarden.kernel.ringbuf import Ring
 
 if TYPE_CHECKING:
     from sockwarden import abi

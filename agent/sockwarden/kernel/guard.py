@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import cgrouptree, connectors, ladder, probes, rungs
+from sockwarden.kernel import ladder, probes, rungs
+from sockwarden.kernel.bpf.ringbuf import RECORDS_PER_TURN
 from sockwarden.kernel.canary import Expected
-from sockwarden.kernel.dealing import Dealer, GuardedSocket
+from sockwarden.kernel.connections import connectors
+from sockwarden.kernel.connections.dealing import Dealer, GuardedSocket
+from sockwarden.kernel.connections.shears import ShearsThread
+from sockwarden.kernel.connections.sockets import SocketIdentity, identify
+from sockwarden.kernel.connections.sweeper import Sweeper
 from sockwarden.kernel.events import GuardEvent, LossEvent
 from sockwarden.kernel.health import Gauge, Health
-from sockwarden.kernel.lifefeed import Life
-from sockwarden.kernel.ringbuf import RECORDS_PER_TURN
-from sockwarden.kernel.shears import ShearsThread
-from sockwarden.kernel.sockets import SocketIdentity, identify
+from sockwarden.kernel.life import cgrouptree
+from sockwarden.kernel.life.lifefeed import Life
+from sockwarden.kernel.life.tracker import Tracker
 from sockwarden.kernel.succession import Succession
-from sockwarden.kernel.sweeper import Sweeper
-from sockwarden.kernel.tracker import Tracker
 from sockwarden.kernel.vigil import Findings, Vigil
 
 if TYPE_CHECKING:
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
+    from sockwarden.kernel.connections.holders import Scan
     from sockwarden.kernel.events import ConnectEvent
     from sockwarden.kernel.force import Force
-    from sockwarden.kernel.holders import Scan
 
 RING_BYTES: Final = 512 * 1024
 """About 2,000 connects; what does not fit is counted and followed by a sweep."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from sockwarden.abi import GuardStat, SocketClass, TrackStat
 from sockwarden.errors import KernelError
-from sockwarden.kernel import process
-from sockwarden.kernel.maps import Fullness, fullness, per_cpu_sum
+from sockwarden.kernel.bpf.maps import Fullness, fullness, per_cpu_sum
+from sockwarden.kernel.life import process
 
 if TYPE_CHECKING:
     import enum

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel import headers, libbpf
+from sockwarden.kernel.bpf import libbpf
+from sockwarden.kernel.compiled import headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,10 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
-from sockwarden.kernel import cgrouptree, libbpf, process
-from sockwarden.kernel.maps import HashMap, put_single, single
-from sockwarden.kernel.sockets import SocketIdentity
+from sockwarden.kernel.bpf import libbpf
+from sockwarden.kernel.bpf.maps import HashMap, put_single, single
+from sockwarden.kernel.connections.sockets import SocketIdentity
+from sockwarden.kernel.life import cgrouptree, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from sockwarden import abi
 from sockwarden.errors import KernelError
 from sockwarden.kernel import canary
-from sockwarden.kernel.bccrung import Compiled
+from sockwarden.kernel.bpf.loader import GUARD, BpfObject
+from sockwarden.kernel.compiled.bccrung import Compiled
+from sockwarden.kernel.connections.sockets import identify
 from sockwarden.kernel.force import Force
-from sockwarden.kernel.loader import GUARD, BpfObject
-from sockwarden.kernel.sockets import identify
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import bpffs, loader, maps, rungs
+from sockwarden.kernel import rungs
+from sockwarden.kernel.bpf import bpffs, loader, maps
+from sockwarden.kernel.bpf.pins import PinFolder, PinnedHolding, PinnedSet, name_of
 from sockwarden.kernel.force import Force
-from sockwarden.kernel.pins import PinFolder, PinnedHolding, PinnedSet, name_of
 
 if TYPE_CHECKING:
+    from sockwarden.kernel.connections.sockets import SocketIdentity
     from sockwarden.kernel.ladder import Rung
-    from sockwarden.kernel.sockets import SocketIdentity
 
 WAITING_RECORDS: Final = 4096
 """Taken over from the ring of a set that goes: more than a ring of the usual size can hold."""

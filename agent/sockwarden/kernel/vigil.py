@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sockwarden.abi import GuardStat, SocketClass
 from sockwarden.errors import KernelError
 from sockwarden.kernel.canary import HELPER_SECONDS, Expected, Flight, Helper, drain, listen
-from sockwarden.kernel.sockets import SocketIdentity, identify
+from sockwarden.kernel.connections.sockets import SocketIdentity, identify
 
 if TYPE_CHECKING:
     import asyncio

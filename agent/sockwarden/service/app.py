@@ -37,8 +37,9 @@ from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
 from sockwarden.images.registry import RegistryClient
 from sockwarden.images.resolver import Resolver
-from sockwarden.kernel import cgrouptree, pins
+from sockwarden.kernel.bpf import pins
 from sockwarden.kernel.guard import Guard, GuardSettings
+from sockwarden.kernel.life import cgrouptree
 from sockwarden.observe.audit import AuditLog
 from sockwarden.observe.exposition import MetricsServer, serve
 from sockwarden.observe.metrics import Metrics, registry_of
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from sockwarden.abi import CgroupRecord, ProcessRecord
     from sockwarden.config import Config
     from sockwarden.images.imagelist import ImageList
-    from sockwarden.kernel.holders import Scan
+    from sockwarden.kernel.connections.holders import Scan
     from sockwarden.model import Client
     from sockwarden.policy.decide import Generation
 

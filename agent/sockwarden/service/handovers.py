@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.abi import KernelVerdict, SocketClass
 from sockwarden.identity.peer import PROCFS, PeerSnapshot
-from sockwarden.kernel import process
 from sockwarden.kernel.events import ConnectEvent, GuardEvent, Sighting, Taken
+from sockwarden.kernel.life import process
 from sockwarden.model import Client, ContainerClient, HostClient, IdentitySource, Peer, Rule, UnknownClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from sockwarden.identity.container import ContainerResolver
-    from sockwarden.kernel.holders import Passed, Scan
+    from sockwarden.kernel.connections.holders import Passed, Scan
 
 LOOK_SECONDS: Final = 2.0
 """Between two looks while a container is connected. One reads the descriptors of all processes; docs/performance.md has

@@ -15,7 +15,7 @@ from typing import Final
 
 from sockwarden.config import DEFAULT_GLOBS
 from sockwarden.documents.glob import has_magic, matches
-from sockwarden.kernel.sockets import SocketIdentity
+from sockwarden.kernel.connections.sockets import SocketIdentity
 
 KNOWN: Final[tuple[tuple[str, str], ...]] = (
     ("/run/containerd/containerd.sock", "containerd: makes containers of any power, past Docker"),

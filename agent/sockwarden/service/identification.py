@@ -13,7 +13,7 @@ from sockwarden.model import IdentitySource
 
 if TYPE_CHECKING:
     from sockwarden.config import Config
-    from sockwarden.kernel.lifefeed import Life
+    from sockwarden.kernel.life.lifefeed import Life
 
 
 class Guarding(Protocol):

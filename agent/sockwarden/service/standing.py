@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sockwarden.config import GuardMode
 from sockwarden.errors import KernelError
-from sockwarden.kernel import pins
+from sockwarden.kernel.bpf import pins
 from sockwarden.kernel.ladder import RUNGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockwarden.config import Config
-    from sockwarden.kernel.dealing import GuardedSocket
+    from sockwarden.kernel.bpf.pins import PinnedSet
+    from sockwarden.kernel.connections.dealing import GuardedSocket
     from sockwarden.kernel.ladder import GuardReport
-    from sockwarden.kernel.pins import PinnedSet
     from sockwarden.model import IdentitySource
 
 

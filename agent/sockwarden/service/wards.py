@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 from sockwarden.abi import SocketClass
 from sockwarden.errors import KernelError, SockwardenError
 from sockwarden.gateway.watch import FolderWatch
-from sockwarden.kernel.dealing import GuardedSocket
-from sockwarden.kernel.sockets import SocketIdentity
+from sockwarden.kernel.connections.dealing import GuardedSocket
+from sockwarden.kernel.connections.sockets import SocketIdentity
 from sockwarden.service import hostonly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from sockwarden.kernel.holders import Scan
+    from sockwarden.kernel.connections.holders import Scan
 
 LOOK_SECONDS: Final = 30.0
 """Between two looks at all paths, in case the kernel did not tell of a change."""

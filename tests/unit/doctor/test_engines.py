@@ -12,7 +12,7 @@ import pytest
 
 from sockwarden.doctor.engines import find, hosts_of, speaks_at
 from sockwarden.doctor.facts import SocketFact, Speaks, Told
-from sockwarden.kernel.sockets import identify
+from sockwarden.kernel.connections.sockets import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

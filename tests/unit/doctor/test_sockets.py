@@ -12,7 +12,7 @@ import pytest
 
 from sockwarden.doctor.facts import SocketFact, Told
 from sockwarden.doctor.sockets import bound_paths, find, held_by_containers
-from sockwarden.kernel.sockets import identify
+from sockwarden.kernel.connections.sockets import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

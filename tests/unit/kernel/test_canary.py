@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sockwarden.errors import KernelError
-from sockwarden.kernel import canary, cgrouptree
+from sockwarden.kernel import canary
 from sockwarden.kernel.canary import Expected, Flight
+from sockwarden.kernel.life import cgrouptree
 
 if TYPE_CHECKING:
     from pathlib import Path

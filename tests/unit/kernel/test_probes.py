@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sockwarden.kernel import headers
+from sockwarden.kernel.compiled import headers
 from sockwarden.kernel.ladder import NEEDS
 from sockwarden.kernel.probes import Answer, survey
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sockwarden.identity.container import ContainerResolver
-from sockwarden.kernel import process
+from sockwarden.kernel.connections.holders import Passed, Scan
 from sockwarden.kernel.events import GuardEvent, Sighting, Taken
-from sockwarden.kernel.holders import Passed, Scan
+from sockwarden.kernel.life import process
 from sockwarden.model import Client, Container, ContainerClient, HostClient, IdentitySource, Peer, Rule, UnknownClient
 from sockwarden.service.handovers import LOOK_SECONDS, Handovers, is_handover
 

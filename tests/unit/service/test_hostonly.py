@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sockwarden.documents.glob import parse_glob
-from sockwarden.kernel.sockets import identify
+from sockwarden.kernel.connections.sockets import identify
 from sockwarden.service import hostonly
 from sockwarden.service.hostonly import KNOWN, expanded, find
 

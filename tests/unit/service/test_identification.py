@@ -6,8 +6,8 @@ import pytest
 
 from sockwarden.config import Config, GuardConfig, GuardMode
 from sockwarden.identity import peer
-from sockwarden.kernel.lifefeed import Life
-from sockwarden.kernel.tracker import Tracker
+from sockwarden.kernel.life.lifefeed import Life
+from sockwarden.kernel.life.tracker import Tracker
 from sockwarden.model import IdentitySource
 from sockwarden.service import identification
 from sockwarden.service.identification import identity_of, life_of

@@ -11,9 +11,9 @@ import pytest
 
 from sockwarden.abi import GuardStat, SocketClass, TrackStat
 from sockwarden.errors import EngineError, KernelError
+from sockwarden.kernel.bpf.maps import Fullness
 from sockwarden.kernel.health import MAPS, PROGRAMS, Health, ProgramFacts
 from sockwarden.kernel.ladder import rung_named
-from sockwarden.kernel.maps import Fullness
 from sockwarden.kernel.vigil import Findings
 from sockwarden.observe.audit import AuditLog
 from sockwarden.observe.metrics import Metrics, registry_of

@@ -15,8 +15,8 @@ from tests.unit.gateway.stage import generation
 
 from sockwarden.abi import KernelVerdict, SocketClass
 from sockwarden.identity.container import ContainerResolver
-from sockwarden.kernel import process
 from sockwarden.kernel.events import ConnectEvent, GuardEvent, LossEvent, Sighting, Taken
+from sockwarden.kernel.life import process
 from sockwarden.model import Client, Container, ContainerClient, IdentitySource, Mode, Peer, Rule, UnknownClient
 from sockwarden.observe.audit import AuditLog
 from sockwarden.observe.metrics import Metrics, registry_of

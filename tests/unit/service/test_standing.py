@@ -12,10 +12,10 @@ import pytest
 from sockwarden import abi
 from sockwarden.config import Config, GuardConfig, GuardMode
 from sockwarden.errors import KernelError
-from sockwarden.kernel.dealing import GuardedSocket
+from sockwarden.kernel.connections.dealing import GuardedSocket
+from sockwarden.kernel.connections.sockets import SocketIdentity
 from sockwarden.kernel.ladder import GuardReport, Rung, choose
 from sockwarden.kernel.probes import survey
-from sockwarden.kernel.sockets import SocketIdentity
 from sockwarden.model import IdentitySource
 from sockwarden.service.hostservices import HostServices
 from sockwarden.service.standing import gaps_of, last_words_of, standing_of

@@ -11,8 +11,8 @@ import pytest
 
 from sockwarden.abi import SocketClass
 from sockwarden.errors import KernelError
-from sockwarden.kernel.holders import Scan
-from sockwarden.kernel.sockets import identify
+from sockwarden.kernel.connections.holders import Scan
+from sockwarden.kernel.connections.sockets import identify
 from sockwarden.service import hostonly, wards
 from sockwarden.service.wards import Wards
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
     from pathlib import Path
 
-    from sockwarden.kernel.dealing import GuardedSocket
+    from sockwarden.kernel.connections.dealing import GuardedSocket
 
 ENGINE, PUBLIC, HOST_ONLY = SocketClass.ENGINE, SocketClass.PUBLIC, SocketClass.HOST_ONLY
 

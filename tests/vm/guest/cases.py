@@ -23,11 +23,12 @@ from tests.vm.guest.stage import Ending, Stage
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import libbpf, loader, process
+from sockwarden.kernel.bpf import libbpf, loader
+from sockwarden.kernel.bpf.maps import fullness
 from sockwarden.kernel.events import Sighting, Taken
 from sockwarden.kernel.guard import GuardSettings
-from sockwarden.kernel.lifefeed import TRACK_PROGRAMS
-from sockwarden.kernel.maps import fullness
+from sockwarden.kernel.life import process
+from sockwarden.kernel.life.lifefeed import TRACK_PROGRAMS
 from sockwarden.kernel.rungs import PROGRAMS, WATCHERS
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from tests.vm.guest.cases import KILLED, same
 from tests.vm.guest.stage import Ending, Stage
 
 from sockwarden import abi
-from sockwarden.kernel import process
 from sockwarden.kernel.events import Taken
 from sockwarden.kernel.guard import GuardSettings
+from sockwarden.kernel.life import process
 
 if TYPE_CHECKING:
     from tests.vm.guest.report import Report

@@ -19,7 +19,7 @@ from tests.vm.guest.stage import Stage
 
 from sockwarden.identity.peer import EXITED, REUSED, TICKS_PER_SECOND, PeerSnapshot, identify
 from sockwarden.identity.procfs import Procfs
-from sockwarden.kernel.tracker import MAX_CGROUPS
+from sockwarden.kernel.life.tracker import MAX_CGROUPS
 from sockwarden.model import IdentitySource
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.vm.guest.report import Report
 
     from sockwarden.abi import Actor
-    from sockwarden.kernel.connectors import Connectors
+    from sockwarden.kernel.connections.connectors import Connectors
 
 _LAST_PID: Final = Path("/proc/sys/kernel/ns_last_pid")
 

@@ -15,7 +15,7 @@ from tests.vm.guest.cases import BLOCKING, KILLED, same, settings
 from tests.vm.guest.stage import Stage
 
 from sockwarden import abi
-from sockwarden.kernel.sockets import identify
+from sockwarden.kernel.connections.sockets import identify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

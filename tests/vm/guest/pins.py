@@ -27,9 +27,10 @@ from tests.vm.guest.cases import BLOCKING, same
 
 from sockwarden import abi
 from sockwarden.errors import KernelError
-from sockwarden.kernel import bpffs, cgrouptree, loader, pins, process
+from sockwarden.kernel.bpf import bpffs, loader, pins
 from sockwarden.kernel.events import GuardEvent, LossEvent
 from sockwarden.kernel.guard import Guard, GuardSettings
+from sockwarden.kernel.life import cgrouptree, process
 from sockwarden.kernel.rungs import PROGRAMS
 
 if TYPE_CHECKING:

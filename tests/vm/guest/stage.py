@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from tests.vm.guest import roads
 
-from sockwarden.kernel import cgrouptree, process
 from sockwarden.kernel.events import GuardEvent
 from sockwarden.kernel.guard import Guard, GuardSettings
+from sockwarden.kernel.life import cgrouptree, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

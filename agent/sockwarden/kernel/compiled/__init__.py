@@ -1,0 +1,1 @@
+"""The rung for kernels without BTF: the guard compiled on the host by BCC."""

@@ -1,0 +1,1 @@
+"""Processes, cgroups and containers as they come and go."""
