@@ -74,13 +74,7 @@ ROWS: Final = (
     Row("bookworm-engine", "bookworm", "", {}, engine="fmod_ret", root="engine"),
     Row("trixie-engine", "trixie", "", {}, engine="lsm", root="engine"),
     # Two processors, emulated by two threads: what one processor never shows, such as a decision beside a publication.
-    Row(
-        "bookworm-smp",
-        "bookworm",
-        "",
-        {"fmod_ret": HOLDS, "guard_listener": REFUSED},
-        processors=2,
-    ),
+    Row("bookworm-smp", "bookworm", "", _rungs(lsm=HOLDS, listener=REFUSED), processors=2),
     Row("bookworm-systemd", "bookworm", "userland=systemd", {}, systemd="fmod_ret", root="engine"),
     Row("trixie-systemd", "trixie", "userland=systemd", {}, systemd="fmod_ret", root="engine"),
 )
