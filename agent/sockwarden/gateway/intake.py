@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import fcntl
 import logging
+import termios
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +32,9 @@ HEAD_SECONDS: Final = 30.0
 
 LINGER_SECONDS: Final = 30.0
 """How long the rest of a refused upload is read and dropped, so that the client reads the refusal first."""
+
+FIRST_REQUEST_SECONDS: Final = 1.0
+"""How long an agent that stops waits for the first request of a client; clients connect when they have one to send."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,8 @@ class Intake(Duplex):
         self._task: asyncio.Task[None] | None = None
         self._advancing = False
         self._clogged = False  # the client does not read its answers
+        self._served = False  # it has sent a request
+        self._since = 0.0  # when it connected, by the loop's clock
 
     @abstractmethod
     def _begin(self, head: RequestHead) -> None:
@@ -75,6 +82,7 @@ class Intake(Duplex):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find out who it is."""
         super().connection_made(transport)
+        self._since = asyncio.get_running_loop().time()
         if not self._wiring.quota.connect():
             self._refuse_crowd()
             return
@@ -91,9 +99,21 @@ class Intake(Duplex):
             self._spawn(resolve())
 
     def close_if_idle(self) -> None:
-        """Close between two requests; for an agent that stops."""
-        if self._phase is Phase.HEAD and not self._buffer:
+        """Close between two requests; for an agent that stops.
+
+        Not before the first request of a client that has just come: it is about to send it, or has already.
+        """
+        idle = self._phase is Phase.HEAD and not self._buffer and not self._unread()
+        if idle and (self._served or asyncio.get_running_loop().time() - self._since > FIRST_REQUEST_SECONDS):
             self._close()
+
+    def _unread(self) -> bool:
+        """Whether bytes wait in the kernel: to close over them would reset the connection."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return False
+        waiting = fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0\0\0\0")
+        return any(waiting)
 
     # -- heads ------------------------------------------------------------
 
@@ -139,6 +159,7 @@ class Intake(Duplex):
                 self._expect_within(HEAD_SECONDS, "the request head")
             return
         self.drop_deadline()
+        self._served = True
         self._buffer = self._buffer[head.size :]
         self.hold(Hold.PIPELINE, on=False)
         try:

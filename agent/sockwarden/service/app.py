@@ -122,6 +122,7 @@ class Agent:
             config.guard.host_only,
             lambda: (self.takeover.engine_path, self.takeover.public),
             self.guard.guard_objects,
+            self.takeover.holds,
         )
         self.services = HostServices(self.guard.allow_cgroups)
         self.containers = ContainerLife(self.resolver, self.guard.cgroup_path)

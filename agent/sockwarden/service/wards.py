@@ -49,11 +49,17 @@ class Wards:
         globs: tuple[str, ...],
         paths: Callable[[], tuple[str, str]],
         publish: Callable[[Iterable[GuardedSocket]], None],
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``paths`` returns where the engine's and the gateway's sockets are now; ``begin`` starts."""
+        """``paths`` returns where the engine's and the gateway's sockets are now; ``begin`` starts.
+
+        ``holds`` says whether the gateway's path leads to the gateway. Where it does not, an engine that restarts has
+        put its new socket there, and no container may use that before the gateway stands in front of it again.
+        """
         self._globs: Final = hostonly.expanded(globs)
         self._paths: Final = paths
         self._publish: Final = publish
+        self._holds: Final = holds
         self._watch: FolderWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -156,7 +162,7 @@ class Wards:
         engine, public = self._paths()
         own = {
             SocketClass.ENGINE: _object(engine, SocketClass.ENGINE),
-            SocketClass.PUBLIC: _object(public, SocketClass.PUBLIC),
+            SocketClass.PUBLIC: _object(public, SocketClass.PUBLIC if self._holds() else SocketClass.ENGINE),
         }
         self._missing = [
             path for path, one in ((engine, own[SocketClass.ENGINE]), (public, own[SocketClass.PUBLIC])) if one is None

@@ -38,6 +38,7 @@ class Host:
         self.changed = asyncio.Event()
         self.globs: tuple[str, ...] = (str(folder / "only" / "*.sock"),)
         self.engine, self.public = folder / "engine.sock", folder / "docker.sock"
+        self.holds = True
 
     def bind(self, name: str) -> Path:
         path = self.folder / name
@@ -48,7 +49,7 @@ class Host:
         return path
 
     def wards(self) -> Wards:
-        return Wards(self.globs, lambda: (str(self.engine), str(self.public)), self._publish)
+        return Wards(self.globs, lambda: (str(self.engine), str(self.public)), self._publish, lambda: self.holds)
 
     def now(self) -> dict[str, SocketClass]:
         return self.published[-1]
@@ -228,3 +229,10 @@ def test_without_inotify_the_paths_are_looked_at_by_and_by(host: Host, monkeypat
         await host.until("engine.sock")
 
     run(host, story)
+
+
+def test_what_a_restarting_engine_puts_at_the_gateways_path_is_an_engines(host: Host) -> None:
+    host.bind("docker.sock")
+    host.holds = False
+    run(host, nothing)
+    assert host.now() == {"docker.sock": ENGINE}
