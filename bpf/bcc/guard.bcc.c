@@ -2,7 +2,8 @@
 /*
  * The rung bcc: what guard.bpf.c has for the rung kprobe, and all of track.bpf.c, under the same
  * names, compiled by BCC on the host. Each program is attached to what its comment names
- * (agent/sockwarden/kernel/compiled/bccrung.py): the entry of a kernel function, or a raw tracepoint.
+ * (agent/sockwarden/kernel/compiled/bccrung.py): the entry of a kernel function, or a raw
+ * tracepoint.
  *
  * The context is a void pointer on purpose: BCC rewrites what it can trace back to the struct of a
  * context.
