@@ -8,6 +8,7 @@ digest is in the set that a registry gave, hash by hash, for an entry.
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
@@ -167,7 +168,7 @@ class ImageList:
         if entry.is_any_tag:
             self._any_tag[repository] = entry.text
             return
-        target = Target(repository, reference.digest or reference.tag or "")
+        target = Target(repository, reference.digest or sys.intern(reference.tag or ""))
         self._targets[target] = entry.text
         self._by_repository.setdefault(repository, []).append(target)
 
@@ -289,7 +290,7 @@ def _fault(error: RegistryError | None) -> str:
 
 
 def _repository(reference: Reference) -> Repository:
-    return Repository(reference.domain, reference.path)
+    return Repository(sys.intern(reference.domain), reference.path)  # one text for all entries of a registry
 
 
 def _digests(image: LocalImage) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ typo would be worth less than one that runs on yesterday's policy.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -101,7 +102,8 @@ class Generations:
     def _generation(self, document: PolicyDocument) -> Generation:
         return Generation(
             number=(self.current.number if self.current else 0) + 1,
-            document=document,
+            # The list has what it needs of its entries; thousands of them with their places would only lie around.
+            document=dataclasses.replace(document, images=()),
             commands=CommandRules.compile(document.commands.kind, document.commands.names),
             mode=self._config.policy.mode,
             enforce_host=self._config.clients.host is HostClients.ENFORCE,
