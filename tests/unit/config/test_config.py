@@ -48,6 +48,7 @@ host_only = ["default", "/run/x/*.sock", "default"]
 file = "/srv/policy.json"
 mode = "audit"
 action = "kill"
+lock = "/srv/digests.lock.json"
 [metrics]
 listen = "[::1]:0"
 [audit]
@@ -59,8 +60,10 @@ plain_http = ["Registry.example.com:5000"]
 mirrors = { "docker.io" = "http://127.0.0.1:5000/", "ghcr.io" = "https://mirror.example.com/ghcr" }
 refresh = "90s"
 timeout = "500ms"
+grace = "0s"
 [daemon]
 run_dir = "/srv/run"
+state_dir = ""
 """
 
 
@@ -84,7 +87,7 @@ def test_every_key_is_read():
         engine=EngineConfig("/srv/engine.sock"),
         gateway=GatewayConfig("/srv/docker.sock", Takeover.NONE),
         guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT, "", ("default", "/run/x/*.sock")),
-        policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL),
+        policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL, "/srv/digests.lock.json"),
         metrics=MetricsConfig(ListenAddress("::1", 0)),
         audit=AuditConfig("/srv/audit.log"),
         clients=ClientsConfig(HostClients.ENFORCE),
@@ -93,8 +96,9 @@ def test_every_key_is_read():
             (("docker.io", "http://127.0.0.1:5000"), ("ghcr.io", "https://mirror.example.com/ghcr")),
             90.0,
             0.5,
+            0.0,
         ),
-        daemon=DaemonConfig("/srv/run"),
+        daemon=DaemonConfig("/srv/run", ""),
     )
 
 
@@ -161,6 +165,18 @@ def test_the_sample_file_names_every_key():
 def test_the_sockets_follow_from_one_another(text, socket, listen, run_dir):
     found = config(text)
     assert (found.engine.socket, found.gateway.listen, found.daemon.run_dir) == (socket, listen, run_dir)
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "state_dir"),
+    [
+        ("/run/sockwarden", "/var/lib/sockwarden"),
+        ("/var/run/sockwarden-x", "/var/lib/sockwarden-x"),
+        ("/srv/sockwarden", "/srv/sockwarden-state"),
+    ],
+)
+def test_what_is_kept_lies_where_no_other_agent_keeps_it(run_dir, state_dir):
+    assert config(f"daemon.run_dir = '{run_dir}'").daemon.state_dir == state_dir
 
 
 @pytest.mark.parametrize("text", ["", "off"])
