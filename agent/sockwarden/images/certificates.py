@@ -103,6 +103,7 @@ def _load(folder: Path | None, names: list[str]) -> ssl.SSLContext:
         ssl.VerifyFlags.VERIFY_X509_STRICT
     )
     context.hostname_checks_common_name = False
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if folder is None:
         return context
     paths = [path for path in map(Path, names) if path.parent == folder]

@@ -166,7 +166,7 @@ def test_the_word_of_a_helper_is_kept_briefly(bench, helper):
 def test_questions_at_once_run_one_helper(bench):
     bench.write(credsStore="good")
 
-    async def at_once() -> list[Secret | None]:
+    async def at_once() -> Any:
         return await asyncio.gather(*(bench.credentials.find("reg.example") for _ in range(9)))
 
     assert asyncio.run(at_once()) == [Basic("ci", "pw")] * 9
