@@ -16,6 +16,7 @@ from sockwarden.documents.faults import FaultList, quoted
 from sockwarden.documents.fields import Fields, Text
 from sockwarden.documents.glob import parse_glob
 from sockwarden.documents.place import UNKNOWN
+from sockwarden.documents.socketpath import default_run_dir, default_state_dir, same_socket
 from sockwarden.documents.toml import scan_toml
 from sockwarden.model import Mode
 
@@ -189,7 +190,8 @@ class RegistryConfig:
 
     ``plain_http`` holds hosts in lower case, with their port if they have one; loopback needs no entry.
     ``mirrors`` holds (host, base URL without a final slash), sorted. ``grace_seconds`` is how long the digests of
-    before count after a tag moved: a day, in which every build host has pulled again.
+    before count after a tag moved: a day, in which every build host has pulled again. ``docker_config`` is the file of
+    ``docker login``, and ``certs_dir`` the engine's folder of CAs and client certificates.
     """
 
     plain_http: frozenset[str] = frozenset()
@@ -197,6 +199,8 @@ class RegistryConfig:
     refresh_seconds: float = 6 * 3600.0
     timeout_seconds: float = 10.0
     grace_seconds: float = 86400.0
+    docker_config: str = "/root/.docker/config.json"
+    certs_dir: str = "/etc/docker/certs.d"
 
     def mirror_of(self, host: str) -> str | None:
         """Return the base URL to ask instead of the registry ``host``, or None."""
@@ -260,30 +264,6 @@ class Config:
         )
 
 
-def same_socket(one: str, other: str) -> bool:
-    """Return whether two paths name one socket, /var/run being /run (FHS 3.0, section 5.13)."""
-    return _without_var(one) == _without_var(other)
-
-
-def default_run_dir(listen: str) -> str:
-    """Return the directory beside the public socket, so that a rename between the two stays on one file system."""
-    directory, name = posixpath.split(listen)
-    if name == "docker.sock":
-        return posixpath.join(directory, "sockwarden")
-    return posixpath.join(directory, f"sockwarden-{name.removesuffix('.sock')}")
-
-
-def default_state_dir(run_dir: str) -> str:
-    """Return the directory for what outlives the host: in /var/lib for one in /run, else beside ``run_dir``.
-
-    No two agents have one ``run_dir``, so that none takes the answers of another for its own.
-    """
-    plain = _without_var(run_dir)
-    if plain.startswith("/run/"):
-        return f"/var/lib/{plain.removeprefix('/run/')}"
-    return f"{run_dir}-state"
-
-
 def parse_config(text: bytes, file: str) -> Config:
     """Return the configuration that the bytes of a file say.
 
@@ -305,10 +285,6 @@ def parse_config(text: bytes, file: str) -> Config:
     root.finish()
     faults.raise_if_any()
     return Config(engine, gateway, guard, policy, metrics, audit, clients, registry, daemon)
-
-
-def _without_var(path: str) -> str:
-    return path.removeprefix("/var") if path.startswith("/var/run/") else path
 
 
 class _Reading:
@@ -410,8 +386,10 @@ class _Reading:
         refresh = self._duration(fields, "refresh", default.refresh_seconds, REFRESH_LIMITS_SECONDS)
         timeout = self._duration(fields, "timeout", default.timeout_seconds, TIMEOUT_LIMITS_SECONDS)
         grace = self._duration(fields, "grace", default.grace_seconds, GRACE_LIMITS_SECONDS)
+        docker_config = self._path(fields, "docker_config", default.docker_config)
+        certs_dir = self._path(fields, "certs_dir", default.certs_dir)
         fields.finish()
-        return RegistryConfig(plain_http, mirrors, refresh, timeout, grace)
+        return RegistryConfig(plain_http, mirrors, refresh, timeout, grace, docker_config, certs_dir)
 
     def daemon(self, fields: Fields, listen: str) -> DaemonConfig:
         run_dir = self._path(fields, "run_dir", default_run_dir(listen))

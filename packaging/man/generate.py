@@ -67,6 +67,7 @@ _FILES: Final = (
     ("/run/sockwarden/engine.sock", "The engine's own socket while the daemon is in front of it (takeover by swap)."),
     ("/run/sockwarden/control.sock", "Where status and reload ask the daemon; for root only."),
     ("/root/.docker/config.json", "Credentials for registries, as docker login leaves them, if there is one."),
+    ("/etc/docker/certs.d/HOST", "CAs and client certificates of the registry HOST or HOST:PORT, as for the engine."),
 )
 _SIGNALS: Final = (
     ("SIGHUP", "Read the policy again and open the audit file anew. A policy with faults leaves the old one in force."),

@@ -32,6 +32,7 @@ from sockwarden.gateway.upstream import Upstream
 from sockwarden.identity.container import ContainerResolver
 from sockwarden.identity.paths import HostPaths
 from sockwarden.identity.peer import PROCFS
+from sockwarden.images.certificates import Certificates
 from sockwarden.images.credentials import DockerConfig
 from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
@@ -97,9 +98,12 @@ class Agent:
         self.resolver = ContainerResolver(self.engine)
         self.registry = RegistryClient(
             RegistrySettings(
-                config.registry.plain_http, dict(config.registry.mirrors), config.registry.timeout_seconds
+                config.registry.plain_http,
+                dict(config.registry.mirrors),
+                config.registry.timeout_seconds,
+                certificates=Certificates(Path(config.registry.certs_dir)),
             ),
-            DockerConfig(Path("/root/.docker/config.json")),
+            DockerConfig(Path(config.registry.docker_config)),
         )
         self.digests = Resolver(self.registry)
         self.holdings = Holdings(self.digests)

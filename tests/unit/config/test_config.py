@@ -20,9 +20,7 @@ from sockwarden.config import (
     RegistryConfig,
     RequiredRung,
     Takeover,
-    default_run_dir,
     parse_config,
-    same_socket,
 )
 from sockwarden.documents.address import ListenAddress
 from sockwarden.errors import DocumentError, Fault
@@ -61,6 +59,8 @@ mirrors = { "docker.io" = "http://127.0.0.1:5000/", "ghcr.io" = "https://mirror.
 refresh = "90s"
 timeout = "500ms"
 grace = "0s"
+docker_config = "/srv/config.json"
+certs_dir = "/srv/certs.d"
 [daemon]
 run_dir = "/srv/run"
 state_dir = ""
@@ -97,6 +97,8 @@ def test_every_key_is_read():
             90.0,
             0.5,
             0.0,
+            "/srv/config.json",
+            "/srv/certs.d",
         ),
         daemon=DaemonConfig("/srv/run", ""),
     )
@@ -311,26 +313,6 @@ def test_a_run_dir_that_follows_from_a_long_socket_has_no_place_of_its_own():
 def test_a_mirror_over_plain_http_passes_where_its_host_is_named():
     found = config("[registry]\nplain_http = ['m:80']\nmirrors.'Docker.io' = 'http://m:80'").registry
     assert (found.mirror_of("docker.IO"), found.mirror_of("ghcr.io")) == ("http://m:80", None)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("/run/docker.sock", "/var/run/docker.sock", True),
-        ("/run/docker.sock", "/run/docker.sock", True),
-        ("/var/running/x", "/running/x", False),
-    ],
-)
-def test_var_run_is_run(one, other, same):
-    assert same_socket(one, other) is same
-
-
-def test_the_run_dir_lies_beside_the_public_socket():
-    assert [default_run_dir("/a/docker.sock"), default_run_dir("/a/b.sock"), default_run_dir("/a/b")] == [
-        "/a/sockwarden",
-        "/a/sockwarden-b",
-        "/a/sockwarden-b",
-    ]
 
 
 @pytest.mark.parametrize("how", [Takeover.NONE, Takeover.HANDOVER])

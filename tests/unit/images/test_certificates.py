@@ -1,6 +1,7 @@
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 def names(context: ssl.SSLContext) -> set[str]:
     """Return the common names of single certificates that were added to the system's roots."""
-    found = [value for cert in context.get_ca_certs() for part in cert["subject"] for _, value in part]
+    certs: Any = context.get_ca_certs()
+    found = [value for cert in certs for part in cert["subject"] for _, value in part]
     return {str(name) for name in found} & {"one", "two"}
 
 
