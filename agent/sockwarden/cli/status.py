@@ -70,5 +70,9 @@ def _show(status: dict[str, Any], screen: Screen) -> None:
         age = "not resolved as a whole" if image["age_seconds"] is None else f"{image['age_seconds']:.0f} s old"
         error = f"; {image['error']}" if image["error"] else ""
         screen.print(f"image     {image['entry']}: {image['digests']} digests, {age}{error}")
+    for fault in status["registries"]["faults"]:
+        screen.print(f"registry  {fault}")
+    for host, one in status["registries"]["limits"].items():
+        screen.print(f"registry  {host}: {one['remaining']} of {one['limit']} pulls left")
     screen.print(f"metrics   {status['metrics'] or 'off'}")
     screen.print(f"audit     {status['audit']['file'] or 'standard output'}, {status['audit']['lost']} lost")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sockwarden.engine.client import EngineClient
     from sockwarden.gateway.server import GatewayServer
     from sockwarden.gateway.takeover import SocketTakeover
+    from sockwarden.images.registry import RegistryClient
     from sockwarden.kernel.guard import Guard
     from sockwarden.observe.exposition import MetricsServer
     from sockwarden.observe.metrics import Metrics
@@ -34,6 +35,7 @@ class Running(Protocol):
     generations: Generations
     guard: Guard
     metrics: Metrics
+    registry: RegistryClient
     server: GatewayServer | None
     sink: AuditSink
     takeover: SocketTakeover
@@ -90,8 +92,23 @@ async def status_of(agent: Running) -> dict[str, Any]:
             }
             for status in agent.generations.images.status()
         ],
+        "registries": _registries(agent.registry),
         "metrics": _metrics_address(agent),
         "audit": {"file": config.audit.file, "lost": agent.sink.lost},
+    }
+
+
+def _registries(client: RegistryClient) -> dict[str, Any]:
+    """Return how the questions to registries went, and what is wrong with the credentials for them."""
+    return {
+        "requests": {outcome.value: count for outcome, count in client.requests.items()},
+        "seconds": round(client.seconds, 3),
+        "cache_hits": client.cache_hits,
+        "limits": {
+            host: {"limit": one.limit, "remaining": one.remaining, "window_seconds": one.window_seconds}
+            for host, one in client.limits.items()
+        },
+        "faults": list(client.faults),
     }
 
 
