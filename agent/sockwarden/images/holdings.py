@@ -115,6 +115,11 @@ class Holdings:
 
     async def _look(self, repository: Repository, reference: str) -> frozenset[str]:
         """Return what ``reference`` stands for in ``repository``; nothing if it is not there."""
+        if self._resolver.locked:
+            raise RegistryError(
+                "with a lock file no registry is asked, and an entry with a pattern allows nothing",
+                remedy="list the tag or digest that is needed, and write the lock file again",
+            )
         try:
             # HEAD first: forged names then cost a registry nothing that it counts.
             digest = await self._resolver.client.head(repository, reference)

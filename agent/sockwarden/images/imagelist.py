@@ -23,7 +23,7 @@ from sockwarden.images.resolver import Target
 from sockwarden.model import DIGEST, ImageAnswer, LocalImage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 
     from sockwarden.dockerapi.reference import ImagePattern, Reference
     from sockwarden.images.holdings import Holdings
@@ -49,12 +49,19 @@ MAX_HINTS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class EntryStatus:
-    """What is known of one entry: how many digests, how old (seconds, None: never), and the newest fault."""
+    """What is known of one entry: how many digests, how old (seconds, None: never), and the newest fault.
+
+    ``digest`` is where it points to, ``source`` who said so (``resolver.Source``), ``grace`` the digests before a
+    move with the seconds for which they still count.
+    """
 
     entry: str
     digests: int
     age_seconds: float | None
     last_error: str = ""
+    digest: str = ""
+    source: str = ""
+    grace: tuple[tuple[str, float], ...] = ()
 
     @property
     def stale(self) -> bool:
@@ -142,17 +149,25 @@ class ImageList:
             return ImageAnswer(allowed=False, reason=str(error))
         return self._refusal(image, hints) if entry is None else ImageAnswer(allowed=True, entry=entry)
 
-    async def refresh_all(self, progress: Callable[[int, int, EntryStatus], None] | None = None) -> None:
-        """Ask for every entry now. ``progress`` gets (done, of how many, the entry) as each one ends."""
+    async def refresh_all(
+        self,
+        progress: Callable[[int, int, EntryStatus], None] | None = None,
+        only: Container[str] | None = None,
+    ) -> None:
+        """Ask for every entry now, or for those whose text is in ``only``.
+
+        ``progress`` gets (done, of how many, the entry) as each one ends.
+        """
         done = 0
+        wanted = [target for target, text in self._targets.items() if only is None or text in only]
 
         def landed(target: Target) -> None:
             nonlocal done
             done += 1
             if progress is not None:
-                progress(done, len(self._targets), self._status(target))
+                progress(done, len(wanted), self._status(target))
 
-        await self._refresher.sweep(tuple(self._targets), landed)
+        await self._refresher.sweep(wanted, landed)
 
     def status(self) -> tuple[EntryStatus, ...]:
         """Return what is known of every entry. ``name:*`` and ``*`` are never resolved as a whole."""
@@ -279,7 +294,10 @@ class ImageList:
         record = self._resolver.record(target)
         age = None if record.answered_at is None else self._resolver.clock() - record.answered_at
         error = "" if record.error is None else str(record.error)
-        return EntryStatus(self._targets[target], len(record.members), age, error)
+        left = ((answer.digest, self._resolver.grace_left(record, answer)) for answer, _ in record.earlier)
+        grace = tuple((digest, seconds) for digest, seconds in left if seconds > 0)
+        text, source = self._targets[target], record.source.value
+        return EntryStatus(text, len(record.members), age, error, record.digest, source, grace)
 
 
 def _fault(error: RegistryError | None) -> str:

@@ -36,8 +36,10 @@ from sockwarden.images.certificates import Certificates
 from sockwarden.images.credentials import DockerConfig
 from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
+from sockwarden.images.keeper import Keeper
 from sockwarden.images.registry import RegistryClient
 from sockwarden.images.resolver import Resolver
+from sockwarden.images.store import AnswerStore
 from sockwarden.kernel import cgrouptree, pins
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.observe.audit import AuditLog
@@ -47,6 +49,7 @@ from sockwarden.observe.process import ProcessCache
 from sockwarden.observe.sink import AuditSink
 from sockwarden.policy.mounts import GuardedSockets
 from sockwarden.service.control import ControlServer
+from sockwarden.service.digests import digests_of, refresh_digests
 from sockwarden.service.generations import Generations
 from sockwarden.service.handovers import Handovers
 from sockwarden.service.hostservices import HostServices
@@ -96,17 +99,21 @@ class Agent:
         self.processes = ProcessCache(PROCFS.start_ticks)
         self.audit = AuditLog(self.sink, self.processes, config.engine.socket)
         self.resolver = ContainerResolver(self.engine)
+        registries = RegistrySettings(
+            config.registry.plain_http,
+            dict(config.registry.mirrors),
+            config.registry.timeout_seconds,
+            certificates=Certificates(Path(config.registry.certs_dir)),
+        )
         self.registry = RegistryClient(
-            RegistrySettings(
-                config.registry.plain_http,
-                dict(config.registry.mirrors),
-                config.registry.timeout_seconds,
-                certificates=Certificates(Path(config.registry.certs_dir)),
-            ),
+            registries,
             DockerConfig(Path(config.registry.docker_config)),
         )
-        self.digests = Resolver(self.registry)
+        self.digests = Resolver(self.registry, grace_seconds=config.registry.grace_seconds)
         self.holdings = Holdings(self.digests)
+        self.keeper: Keeper | None = None
+        if config.daemon.state_dir and not config.policy.lock:
+            self.keeper = Keeper(AnswerStore(Path(config.daemon.state_dir), registries), self.digests, self.holdings)
         self.sentry = Sentry(self.resolver, self.processes, self.metrics, self.audit)
         settings = GuardSettings(
             config.guard.mode.value,
@@ -178,6 +185,10 @@ class Agent:
         elif self.config.guard.pin_dir:
             for one in pins.unload(self.config.guard.pin_dir):
                 _log.warning("guard.mode is none: the pinned guard %s of an agent before is removed", one.name)
+        if self.keeper is not None:
+            self.keeper.recall()
+            self.keeper.start()
+            stack.push_async_callback(self.keeper.close)
         await self.generations.load()
         stack.push_async_callback(self._close_images)
         server = await self._start_gateway(stack)
@@ -187,7 +198,8 @@ class Agent:
             server.on_retaken = self.wards.look
         control = ControlServer(
             str(Path(self.config.daemon.run_dir) / "control.sock"),
-            {"status": lambda: status_of(self), "reload": self._reload_answer},
+            {"status": lambda: status_of(self), "reload": self._reload_answer, "digests": lambda: digests_of(self)},
+            {"refresh": lambda request: refresh_digests(self, request)},
         )
         await control.start()
         stack.push_async_callback(control.close)

@@ -16,7 +16,7 @@ from sockwarden.errors import DocumentError
 from sockwarden.images.imagelist import ImageList
 from sockwarden.policy.commandlist import CommandRules
 from sockwarden.policy.decide import Generation
-from sockwarden.service.sources import read_policy
+from sockwarden.service.sources import read_lock, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,7 @@ class Generations:
         self.loaded_at = 0.0
         self.failures = 0
         self.last_failure = ""
+        self.locked_at = ""
         self.walled = False
 
     @property
@@ -65,11 +66,16 @@ class Generations:
         """Read the policy file and put it in force.
 
         Raises:
-            DocumentError: the file cannot be used; what was in force stays so.
+            DocumentError: the file, or the lock file, cannot be used; what was in force stays so.
         """
-        document = read_policy(self._config.policy.file)
+        policy = self._config.policy
+        document = read_policy(policy.file)
+        lock = read_lock(policy.lock, document, policy.file) if policy.lock else None
         generation = self._generation(document)
         images = self._image_list(document)
+        if lock is not None:
+            self._resolver.lock(lock.answers(), policy.lock)
+        self.locked_at = "" if lock is None else lock.created
         images.start()
         before, self._images = self._images, images
         self.current = generation

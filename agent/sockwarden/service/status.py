@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sockwarden import __version__
 from sockwarden.errors import EngineError
+from sockwarden.service.digests import image_rows, sources_of
 from sockwarden.service.standing import gaps_of, standing_of
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sockwarden.engine.client import EngineClient
     from sockwarden.gateway.server import GatewayServer
     from sockwarden.gateway.takeover import SocketTakeover
+    from sockwarden.images.keeper import Keeper
     from sockwarden.images.registry import RegistryClient
     from sockwarden.kernel.guard import Guard
     from sockwarden.observe.exposition import MetricsServer
@@ -34,6 +36,7 @@ class Running(Protocol):
     exposition: MetricsServer | None
     generations: Generations
     guard: Guard
+    keeper: Keeper | None
     metrics: Metrics
     registry: RegistryClient
     server: GatewayServer | None
@@ -83,15 +86,8 @@ async def status_of(agent: Running) -> dict[str, Any]:
         "engine": {"socket": agent.takeover.engine_path, **engine},
         "guard": standing_of(agent),
         "clients": {"host": config.clients.host.value},
-        "images": [
-            {
-                "entry": status.entry,
-                "digests": status.digests,
-                "age_seconds": status.age_seconds,
-                "error": status.last_error,
-            }
-            for status in agent.generations.images.status()
-        ],
+        "images": image_rows(agent),
+        "answers": sources_of(agent),
         "registries": _registries(agent.registry),
         "metrics": _metrics_address(agent),
         "audit": {"file": config.audit.file, "lost": agent.sink.lost},
