@@ -26,8 +26,8 @@ MAX_CERTIFICATE_FILES: Final = 64
 MAX_CONTEXTS: Final = 32
 """Registries whose certificates are kept in memory, up to 1 MiB each; further ones push out the oldest."""
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9_\-][A-Za-z0-9._\-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""Begins with no dot: the name becomes a path."""
+_HOST: Final = re.compile(r"(?=.{1,255}\Z)(?:[A-Za-z0-9_\-][A-Za-z0-9._\-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""Begins with no dot, and is no longer than a name in a folder: it becomes a path."""
 
 _CA, _CERTIFICATE, _KEY = ".crt", ".cert", ".key"
 
@@ -44,7 +44,7 @@ class Certificates:
     def listed(self, netloc: str) -> bool:
         """Is there a folder for ``host[:port]``? Then it speaks TLS, wherever it is."""
         folder = self._folder_of(netloc)
-        return folder is not None and folder.is_dir()
+        return folder is not None and os.path.isdir(folder)
 
     def context_for(self, netloc: str, endpoint: str) -> tuple[str, ssl.SSLContext]:
         """Return the context to meet ``netloc`` with, and the name under which it is kept.
@@ -57,7 +57,7 @@ class Certificates:
         """
         for name in (netloc, endpoint):
             folder = self._folder_of(name)
-            if folder is not None and folder.is_dir():
+            if folder is not None and os.path.isdir(folder):
                 return str(folder), self._context(str(folder), folder)
         return "", self._context("", None)
 

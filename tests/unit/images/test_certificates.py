@@ -56,7 +56,7 @@ def fails(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "netloc", ["reg.example", "other.example:5000", "..", ".", "", "a/b", "..:5000", "reg.example:5000/"]
+    "netloc", ["reg.example", "other.example:5000", "..", ".", "", "a/b", "..:5000", "reg.example:5000/", "x" * 9999]
 )
 def test_a_host_without_a_folder_is_not_listed(folder, netloc):
     (folder.parent / "a" / "b").mkdir(parents=True)
