@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.dockerapi.reference import InvalidReference, Reference
 from sockwarden.errors import SockwardenError
+from sockwarden.images.answers import DIGEST_BYTES, unpack
 from sockwarden.images.endpoints import Repository
 from sockwarden.images.ownfile import read_own
 from sockwarden.images.resolver import MAX_EARLIER, Target
@@ -57,6 +58,20 @@ class Kept:
     raw: bytes
     answered_at: float
     earlier: tuple[tuple[bytes, float], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Where the reference pointed to."""
+        return unpack(self.raw)[0]
+
+    @property
+    def count(self) -> int:
+        """The number of digests."""
+        return len(self.raw) // DIGEST_BYTES
+
+    def earlier_digests(self) -> list[tuple[str, float]]:
+        """Return where the reference pointed to before, and since when it does no more."""
+        return [(unpack(raw)[0], since) for raw, since in self.earlier]
 
 
 @dataclass(frozen=True, slots=True)

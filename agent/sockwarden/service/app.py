@@ -32,12 +32,8 @@ from sockwarden.gateway.upstream import Upstream
 from sockwarden.identity.container import ContainerResolver
 from sockwarden.identity.paths import HostPaths
 from sockwarden.identity.peer import PROCFS
-from sockwarden.images.certificates import Certificates
-from sockwarden.images.credentials import DockerConfig
-from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
 from sockwarden.images.keeper import Keeper
-from sockwarden.images.registry import RegistryClient
 from sockwarden.images.resolver import Resolver
 from sockwarden.images.store import AnswerStore
 from sockwarden.kernel import cgrouptree, pins
@@ -54,6 +50,7 @@ from sockwarden.service.generations import Generations
 from sockwarden.service.handovers import Handovers
 from sockwarden.service.hostservices import HostServices
 from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
+from sockwarden.service.registries import registry_client, registry_settings
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
 from sockwarden.service.standing import last_words_of
 from sockwarden.service.status import status_of
@@ -99,21 +96,13 @@ class Agent:
         self.processes = ProcessCache(PROCFS.start_ticks)
         self.audit = AuditLog(self.sink, self.processes, config.engine.socket)
         self.resolver = ContainerResolver(self.engine)
-        registries = RegistrySettings(
-            config.registry.plain_http,
-            dict(config.registry.mirrors),
-            config.registry.timeout_seconds,
-            certificates=Certificates(Path(config.registry.certs_dir)),
-        )
-        self.registry = RegistryClient(
-            registries,
-            DockerConfig(Path(config.registry.docker_config)),
-        )
+        self.registry = registry_client(config.registry)
         self.digests = Resolver(self.registry, grace_seconds=config.registry.grace_seconds)
         self.holdings = Holdings(self.digests)
         self.keeper: Keeper | None = None
         if config.daemon.state_dir and not config.policy.lock:
-            self.keeper = Keeper(AnswerStore(Path(config.daemon.state_dir), registries), self.digests, self.holdings)
+            store = AnswerStore(Path(config.daemon.state_dir), registry_settings(config.registry))
+            self.keeper = Keeper(store, self.digests, self.holdings)
         self.sentry = Sentry(self.resolver, self.processes, self.metrics, self.audit)
         settings = GuardSettings(
             config.guard.mode.value,
