@@ -8,6 +8,8 @@ import contextlib
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -15,6 +17,8 @@ from tests.integration.pki import CLIENT, SERVER, Authority
 from tests.integration.real_registry import RealRegistry
 from tests.integration.token_server import TokenServer
 
+from sockwarden.demo import expected
+from sockwarden.demo.image import busybox_tree, import_image
 from sockwarden.dockerapi.manifest import OCI_INDEX, OCI_MANIFEST
 from sockwarden.errors import RegistryError
 from sockwarden.images.certificates import Certificates
@@ -413,3 +417,37 @@ def test_the_outcome_of_every_question_is_counted(store, image):
 
     assert image
     assert ask(store.host, question=count) == {Outcome.ANSWERED: 1, Outcome.NOT_FOUND: 1}
+
+
+# ---- the whole daemon
+
+
+@pytest.fixture
+def private(front, authority, certs, tmp_path) -> str:
+    """The host of a registry over TLS that wants a password; config.json and certs.d are in ``tmp_path``."""
+    host: str = front(**basic(tmp_path), **over_tls(authority)).host
+    trust(certs, host, authority)
+    login(tmp_path, credHelpers={"registry.example": "../x"}, **stored(host))
+    return host
+
+
+def test_the_daemon_gets_into_a_private_registry_by_the_files_of_the_engine(
+    private, store, engine, gateway_factory, tmp_path
+):
+    name = f"{store.host}/private:1"
+    busybox_tree(tmp_path / "tree.tar", marker="private")
+    import_image(engine, tmp_path / "tree.tar", name)
+    engine.docker("push", name)
+    policy = expected.policy()
+    policy["enhancedContainerIsolation"]["dockerSocketMount"]["imageList"]["images"] = [f"{private}/private:1"]
+    registry = {"docker_config": str(tmp_path / "config.json"), "certs_dir": str(tmp_path / "certs.d")}
+    gateway = gateway_factory(policy, registry=registry)
+    created = gateway.docker("create", "-v", f"{gateway.socket}:/var/run/docker.sock", name)
+    assert created.returncode == 0, created.stderr
+    gateway.docker.right("rm", created.stdout.strip())
+    command = [sys.executable, "-m", "sockwarden", "status", "--json", "--config", str(gateway.warden.files.config)]
+    status = json.loads(subprocess.run(command, check=False, capture_output=True).stdout)
+    assert [entry["error"] for entry in status["images"]] == [""]
+    assert status["registries"]["requests"]["answered"] >= 2
+    (fault,) = status["registries"]["faults"]
+    assert fault.startswith(f"{tmp_path}/config.json: credHelpers of 'registry.example' is not the name of a")
