@@ -58,12 +58,13 @@ class Transport:
         self._settings = settings
         self._network = transport
         self._lanes: OrderedDict[tuple[bool, str], _Lane] = OrderedDict()
+        self._over: list[_Lane] = []
 
     async def close(self) -> None:
         """Close every connection."""
-        for lane in self._lanes.values():
-            await lane.client.aclose()
+        self._over += self._lanes.values()
         self._lanes.clear()
+        await self._close_over()
 
     async def send(
         self,
@@ -116,11 +117,11 @@ class Transport:
         url = wanted.url
         if url.port is not None and url.port > MAX_PORT:
             raise RegistryError(f"{url.netloc.decode('ascii')} has no port that exists")
-        lane = await self._lane(url, wanted.endpoint)
-        # The bytes that hash to the digest are wanted, not what a content coding makes of them.
-        headers = {"accept-encoding": "identity", **wanted.headers}
+        lane = self._lane(url, wanted.endpoint)
         lane.busy += 1
         try:
+            # The bytes that hash to the digest are wanted, not what a content coding makes of them.
+            headers = {"accept-encoding": "identity", **wanted.headers}
             request = lane.client.build_request(wanted.method, url, headers=headers, data=wanted.form)
             response = await lane.client.send(request, stream=True)
             try:
@@ -136,15 +137,20 @@ class Transport:
             lane.client.cookies.clear()  # no registry API needs one, and a jar would grow as servers please
             lane.busy -= 1
             if lane.retired and not lane.busy:
-                await lane.client.aclose()
+                self._over.append(lane)
+            await self._close_over()
 
-    async def _lane(self, url: httpx.URL, endpoint: str) -> _Lane:
-        """Return the client for this host's own registries, which no proxy can reach, or for all others."""
+    def _lane(self, url: httpx.URL, endpoint: str) -> _Lane:
+        """Return the client for this host's own registries, which no proxy can reach, or for all others.
+
+        It never waits: whoever gets a lane is counted on it before anybody else can retire it.
+        """
         direct = is_loopback(url.host)
         name, context = self._settings.certificates.context_for(url.netloc.decode("ascii"), endpoint)
-        lane = self._lanes.get((direct, name))
-        if lane is None or lane.context is not context:
-            await self._retire((direct, name))
+        key = (direct, name)
+        if key in self._lanes and self._lanes[key].context is not context:
+            self._retire(key)
+        if key not in self._lanes:
             client = httpx.AsyncClient(
                 transport=self._network,
                 verify=context,
@@ -153,19 +159,22 @@ class Transport:
                 timeout=self._settings.request_seconds,
                 follow_redirects=False,
             )
-            self._lanes[direct, name] = lane = _Lane(client, context)
-        self._lanes.move_to_end((direct, name))
+            self._lanes[key] = _Lane(client, context)
+        self._lanes.move_to_end(key)
         while len(self._lanes) > MAX_LANES:
-            await self._retire(next(iter(self._lanes)))
-        return lane
+            self._retire(next(iter(self._lanes)))
+        return self._lanes[key]
 
-    async def _retire(self, key: tuple[bool, str]) -> None:
-        """Close what is kept under ``key``, at once or when its last answer has come."""
-        lane = self._lanes.pop(key, None)
-        if lane is not None:
-            lane.retired = True
-            if not lane.busy:
-                await lane.client.aclose()
+    def _retire(self, key: tuple[bool, str]) -> None:
+        """Give out what is kept under ``key`` no more; it is closed when its last answer has come."""
+        lane = self._lanes.pop(key)
+        lane.retired = True
+        if not lane.busy:
+            self._over.append(lane)
+
+    async def _close_over(self) -> None:
+        while self._over:
+            await self._over.pop().client.aclose()
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from sockwarden.errors import RegistryError
+from sockwarden.images.credentials import NoCredentials
 from sockwarden.images.endpoints import RegistrySettings, Repository
 from sockwarden.images.patience import MAX_WAIT_SECONDS, RateLimit
 from sockwarden.images.registry import NotInRegistryError, Outcome
@@ -220,3 +221,13 @@ def test_a_400_over_plain_http_names_the_folder_of_certificates(bench, world):
     error = fails(bench, lambda client: client.manifest(Repository("127.0.0.1:5000", "app"), "1"))
     assert "over plain HTTP" in str(error)
     assert "127.0.0.1:5000" in error.remedy
+
+
+def test_faults_of_the_credentials_are_told(bench):
+    class Broken(NoCredentials):
+        faults = ("docker-credential-x is lost",)
+
+    async def ask(client):
+        return client.faults
+
+    assert bench.run(ask, None, Broken()) == ("docker-credential-x is lost",)

@@ -280,7 +280,13 @@ def test_questions_at_once_share_one_token(bench, world):
     world.rules.append(token_server())
 
     async def at_once(client):
-        return await asyncio.gather(*(client.head(APP, tag) for tag in "1234"))
+        world.gate = asyncio.Event()
+        asked = [asyncio.create_task(client.head(APP, tag)) for tag in "1234"]
+        while len(world.seen) < 4:
+            world.arrived.clear()
+            await world.arrived.wait()
+        world.gate.set()
+        return await asyncio.gather(*asked)
 
     assert bench.run(at_once) == digests
     assert sum(request.url.host == "auth.example" for request in world.seen) == 1
