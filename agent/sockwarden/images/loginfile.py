@@ -25,6 +25,9 @@ HUB_SERVER: Final = "https://index.docker.io/v1/"
 
 _ALIASES: Final = MappingProxyType({"index.docker.io": HUB, "registry-1.docker.io": HUB})
 
+_WHOLE: Final = ("", "v1", "v2")
+"""Paths in the key of an entry that mean the registry as such."""
+
 _HELPER: Final = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 """No dot and no slash: the name becomes part of the name of a program."""
 
@@ -66,12 +69,12 @@ def parse_login_file(text: bytes) -> LoginFile:
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - the file is at fault, not the caller
     faults: list[str] = []
     auths = {}
-    for key, value in _table(document, "auths").items():
+    for key, value in _by_weight(_table(document, "auths")):
         secret = _secret(value) if isinstance(value, dict) else None
         if secret is not None:
             auths[canonical(key)] = secret
     helpers = {}
-    for key, value in _table(document, "credHelpers").items():
+    for key, value in _by_weight(_table(document, "credHelpers")):
         helpers[canonical(key)] = _helper(value, f"credHelpers of {canonical(key)!r}", faults)
     store = _helper(document.get("credsStore", ""), "credsStore", faults)
     return LoginFile(auths, helpers, store, tuple(faults))
@@ -84,6 +87,21 @@ def _table(document: dict[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ValueError(f"its {key!r} is not an object")  # noqa: TRY004 - the file is at fault, not the caller
     return table
+
+
+def _by_weight(table: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the entries that speak of a registry, those of a whole one last, so that they count.
+
+    ``docker login`` to Docker Hub by browser keeps what it needs itself beside the password, under paths of its own
+    (docker/cli: cli/internal/oauth/manager).
+    """
+    found = []
+    for key, value in table.items():
+        path = key.removeprefix("https://").removeprefix("http://").partition("/")[2].strip("/")
+        whole = path in _WHOLE
+        if whole or canonical(key) != HUB:
+            found.append((whole, key, value))
+    return [(key, value) for _, key, value in sorted(found, key=lambda one: one[0])]
 
 
 def _helper(value: object, place: str, faults: list[str]) -> str:

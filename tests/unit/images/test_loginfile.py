@@ -101,3 +101,22 @@ def test_a_damaged_file_is_refused(text, part):
 
 def test_tables_may_be_null():
     assert parse(auths=None, credHelpers=None) == LoginFile()
+
+
+def test_what_docker_login_keeps_of_docker_hub_for_itself_is_no_password():
+    hub = "https://index.docker.io/v1/"
+    auths = {hub: {"auth": pair("ci:pw")}} | {
+        hub + key: {"auth": pair("ci:x")} for key in ("access-token", "refresh-token")
+    }
+    assert parse(auths=auths).auths == {"docker.io": Basic("ci", "pw")}
+
+
+@pytest.mark.parametrize("keys", [("reg.example", "reg.example/team"), ("reg.example/team", "https://reg.example/v2/")])
+def test_the_entry_of_a_whole_registry_counts_before_that_of_a_part(keys):
+    whole = next(key for key in keys if not key.endswith("team"))
+    found = parse(auths={key: {"auth": pair(f"ci:{'pw' if key == whole else 'x'}")} for key in keys}).auths
+    assert found == {"reg.example": Basic("ci", "pw")}
+
+
+def test_the_entry_of_a_part_counts_where_there_is_no_other():
+    assert parse(auths={"reg.example/team": {"auth": pair("ci:pw")}}).auths == {"reg.example": Basic("ci", "pw")}
