@@ -147,11 +147,24 @@ class LocalImage:
     layers: tuple[str, ...] = ()
     manifest_digest: str | None = None
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Its content hashes: its id in either store, and its manifest's digest where the engine tells that."""
+        return (self.id,) if self.manifest_digest in (None, self.id) else (self.id, self.manifest_digest)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """May this image use the socket? ``entry`` is the list entry that matched, ``reason`` why none did."""
+    """May this image use the socket?
+
+    ``entry`` is the list entry that matched, in canonical form, and ``digest`` the content hash by which it did;
+    ``parent`` is the id of the allowed image that it was built on, where that decided. Of a refused image ``reason``
+    says why no entry matched, ``digest`` is its id, and ``local`` whether the engine knows of no registry that has it.
+    """
 
     allowed: bool
     entry: str = ""
     reason: str = ""
+    digest: str = ""
+    parent: str = ""
+    local: bool = False

@@ -267,4 +267,4 @@ def test_an_entry_that_is_not_in_the_policy_is_said(desk: Desk, app: str) -> Non
     desk.warden.start()
     done = desk.run("refresh", "docker:nosuch", "--config", str(desk.warden.files.config))
     assert done.returncode == ExitCode.FAILURE
-    assert "has no entry 'docker:nosuch'" in done.stderr
+    assert "has no entry 'docker.io/library/docker:nosuch'" in done.stderr

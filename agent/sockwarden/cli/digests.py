@@ -116,13 +116,15 @@ def show(arguments: argparse.Namespace, screen: Screen) -> int:
         known = _from_files(config, silence)
     rows = known["images"]
     if arguments.entries:
-        wanted = set(arguments.entries)
-        known["images"] = [row for row in rows if {row["entry"], row.get("target", "")} & wanted]
-        strange = wanted - {text for row in known["images"] for text in (row["entry"], row.get("target", ""))}
+        from sockwarden.dockerapi.reference import canonical_entry  # noqa: PLC0415  # a faster start
+
+        wanted = set(map(canonical_entry, arguments.entries))
+        known["images"] = [row for row in rows if canonical_entry(row["entry"]) in wanted]
+        strange = wanted - {canonical_entry(row["entry"]) for row in known["images"]}
         if strange:
             raise SockwardenError(
                 f"nothing is known of an entry {min(strange)!r}",
-                remedy="name entries as they are written in the policy; without a name all are shown",
+                remedy="name an entry of the policy; without a name all are shown",
             )
     if arguments.json:
         screen.json(known)

@@ -180,6 +180,18 @@ class Resolver:
         self._remembered = {}
         self.on_change(True)
 
+    def forget(self, target: Target) -> None:
+        """Keep the answer of this target no more."""
+        record = self._records.pop(target, None)
+        if record is not None:
+            self._settle(record, None, ())
+            self._resolved(target)
+
+    @property
+    def remembered(self) -> AbstractSet[Target]:
+        """Every target that an earlier run had an answer of, until ``retain`` is called."""
+        return self._remembered.keys()
+
     def lock(self, answers: Mapping[Target, bytes], where: str) -> None:
         """Let these packed digests be the only answers: from now on no registry is asked.
 

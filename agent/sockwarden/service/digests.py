@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sockwarden.dockerapi.reference import canonical_entry
 from sockwarden.errors import SockwardenError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from sockwarden.config import Config
-    from sockwarden.images.imagelist import EntryStatus
     from sockwarden.images.keeper import Keeper
+    from sockwarden.images.reasons import EntryStatus
     from sockwarden.service.generations import Generations
 
 
@@ -80,12 +81,12 @@ async def refresh_digests(agent: Knowing, request: dict[str, Any]) -> AsyncGener
 def _wanted(entries: object, known: set[str]) -> frozenset[str] | None:
     if not isinstance(entries, list) or not entries:
         return None
-    wanted = frozenset(map(str, entries))
+    wanted = frozenset(canonical_entry(str(entry)) for entry in entries)
     strange = sorted(wanted - known)
     if strange:
         raise SockwardenError(
             f"the image list in force has no entry {strange[0]!r}",
-            remedy="name entries as they are written in the policy; sockwarden digests show lists them",
+            remedy="name an entry of the policy; sockwarden digests show lists them",
         )
     return wanted
 

@@ -122,6 +122,6 @@ class Generations:
             self._resolver,
             self._holdings,
             refresh_seconds=self._config.registry.refresh_seconds,
-            allow_derived=document.allow_derived,
-            local_layers=self._engine.inspect_image,
+            local_ids=document.local_images,
+            store=self._engine if document.allow_derived else None,
         )

@@ -51,7 +51,7 @@ class Generations:
 
 
 class Agent:
-    keeper = None
+    keeper: Any = None
 
     def __init__(self, *entries: str, lock: str = "") -> None:
         self.resolver = OneDigest(Registry())  # type: ignore[arg-type]
@@ -64,8 +64,9 @@ class Agent:
 def talk(tmp_path: Path, agent: Agent, scenario: Callable[[str], Awaitable[Any]]) -> Any:
     async def whole() -> Any:
         path = str(tmp_path / "control.sock")
-        handlers = {"digests": lambda: digests_of(agent)}
-        server = ControlServer(path, handlers, {"refresh": lambda request: refresh_digests(agent, request)})
+        server = ControlServer(
+            path, {"digests": lambda: digests_of(agent)}, {"refresh": lambda request: refresh_digests(agent, request)}
+        )
         await server.start()
         try:
             return await scenario(path)
@@ -82,7 +83,7 @@ async def refreshed(path: str, *entries: str) -> list[dict[str, Any]]:
 
 def test_a_refresh_tells_of_every_entry_as_it_ends(tmp_path: Path) -> None:
     rows = talk(tmp_path, Agent("one:1", "two:1"), refreshed)
-    assert sorted(row["entry"] for row in rows) == ["one:1", "two:1"]
+    assert sorted(row["entry"] for row in rows) == ["docker.io/library/one:1", "docker.io/library/two:1"]
     assert [(row["done"], row["of"]) for row in rows] == [(1, 2), (2, 2)]
     assert {(row["digest"], row["source"], row["error"]) for row in rows} == {(DIGEST, "registry", "")}
 
@@ -99,16 +100,19 @@ def test_a_refresh_of_one_entry_asks_for_no_other(tmp_path: Path) -> None:
 
 def test_a_refresh_of_what_is_no_entry_is_refused(tmp_path: Path) -> None:
     async def scenario(path: str) -> None:
-        with pytest.raises(SockwardenError, match="has no entry 'three:1'") as caught:
+        with pytest.raises(SockwardenError, match="has no entry 'docker.io/library/three:1'") as caught:
             await refreshed(path, "three:1")
-        assert "as they are written in the policy" in caught.value.remedy
+        assert "an entry of the policy" in caught.value.remedy
 
     talk(tmp_path, Agent("one:1"), scenario)
 
 
 def test_a_registry_that_fails_shows_in_its_row_and_in_no_other(tmp_path: Path) -> None:
     rows = talk(tmp_path, Agent("one:1", "two:broken"), refreshed)
-    assert {row["entry"]: bool(row["error"]) for row in rows} == {"one:1": False, "two:broken": True}
+    assert {row["entry"]: bool(row["error"]) for row in rows} == {
+        "docker.io/library/one:1": False,
+        "docker.io/library/two:broken": True,
+    }
 
 
 def test_with_a_lock_there_is_nothing_to_refresh(tmp_path: Path) -> None:
