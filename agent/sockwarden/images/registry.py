@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_KEPT_MANIFESTS: Final = 4096
+MAX_KEPT_MANIFESTS: Final = 1024
 """Verified manifests kept by digest, about 1 KiB each. They never go stale; the oldest make room."""
 
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")  # distribution spec: <reference> as a tag
