@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.config import DEFAULT_FILE, Config
+from sockwarden.dockerapi.reference import canonical_entry
 from sockwarden.errors import DocumentError, EngineError, ExitCode, Fault, RegistryError, SockwardenError
 from sockwarden.service.control import ask_agent, follow_agent
 from sockwarden.service.sources import read_config, read_document, read_policy
@@ -116,8 +117,6 @@ def show(arguments: argparse.Namespace, screen: Screen) -> int:
         known = _from_files(config, silence)
     rows = known["images"]
     if arguments.entries:
-        from sockwarden.dockerapi.reference import canonical_entry  # noqa: PLC0415  # a faster start
-
         wanted = set(map(canonical_entry, arguments.entries))
         known["images"] = [row for row in rows if canonical_entry(row["entry"]) in wanted]
         strange = wanted - {canonical_entry(row["entry"]) for row in known["images"]}
@@ -152,6 +151,8 @@ async def _refresh(path: str, arguments: argparse.Namespace, screen: Screen) -> 
     else:
         for row in rows:
             screen.print(_line(row))
+        if not rows:
+            screen.print("there is nothing to ask: only entries without a * are resolved as a whole")
     return ExitCode.UNAVAILABLE if any(row["error"] for row in rows) else ExitCode.OK
 
 
@@ -222,7 +223,10 @@ def _from_files(config: Config, silence: EngineError) -> dict[str, Any]:
     known: dict[str, Any] = {"policy": {"file": config.policy.file, "sha256": policy.sha256}, "agent": False}
     if config.policy.lock:
         locked = read_lock(config.policy.lock, policy, config.policy.file)
-        rows = [_known(text, "lock", parts.root, len(parts.members), None) for text, parts in locked.entries.items()]
+        rows = [
+            _known(canonical_entry(text), "lock", parts.root, len(parts.members), None)
+            for text, parts in locked.entries.items()
+        ]
         return {**known, "lock": {"file": config.policy.lock, "created": locked.created}, "cache": None, "images": rows}
     if not config.daemon.state_dir:
         raise silence

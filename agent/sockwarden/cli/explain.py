@@ -10,13 +10,21 @@ from sockwarden.config import MOVED_SOCKET, PUBLIC_SOCKET
 from sockwarden.dockerapi.bodies import read_create
 from sockwarden.dockerapi.commands import command_for
 from sockwarden.dockerapi.gojson import MAX_JSON_BODY_BYTES
-from sockwarden.dockerapi.reference import InvalidReference, parse_reference
+from sockwarden.dockerapi.reference import (
+    ANY,
+    ImagePattern,
+    InvalidReference,
+    Reference,
+    canonical,
+    parse_reference,
+)
 from sockwarden.dockerapi.routes import match, operation_key
 from sockwarden.dockerapi.target import ASTERISK, parse_target
 from sockwarden.errors import ClientError, ExitCode, SockwardenError
 from sockwarden.gateway import refusal
 from sockwarden.identity.paths import HostPaths
 from sockwarden.model import (
+    DIGEST,
     Client,
     Container,
     ContainerClient,
@@ -96,6 +104,7 @@ def _explain(generation: Generation, arguments: argparse.Namespace) -> dict[str,
         "status": None if verdict.allowed else verdict.status,
         "message": verdict.message,
         "remedy": verdict.remedy,
+        "entry": verdict.image.entry if verdict.image and verdict.allowed else entry,
     }
 
 
@@ -111,21 +120,29 @@ def _client(document: PolicyDocument, text: str) -> tuple[Client, ImageAnswer | 
 
 def _listed(document: PolicyDocument, text: str) -> ImageAnswer:
     """Answer by names, as the file can: the daemon compares digests."""
+    shown = canonical(text)
+    if any(entry.pattern.is_everything for entry in document.images):
+        return ImageAnswer(allowed=True, entry=ANY)
+    if DIGEST.fullmatch(shown):
+        if shown in document.local_images:
+            return ImageAnswer(allowed=True, entry=shown, digest=shown)
+        return ImageAnswer(allowed=False, reason="no entry of sockwarden.localImages is its id", digest=shown)
     try:
-        wanted = parse_reference(text)
+        wanted = parse_reference(shown)
     except InvalidReference as error:
         raise SockwardenError(f"{text!r} is not an image reference: {error}") from error
     for entry in document.images:
-        pattern = entry.pattern
-        if pattern.is_everything:
-            return ImageAnswer(allowed=True, entry=entry.text)
-        if pattern.name != wanted.name:
-            continue
-        same_digest = pattern.digest is not None and pattern.digest == wanted.digest
-        same_tag = pattern.digest is None and wanted.digest is None and pattern.tag == (wanted.tag or "latest")
-        if pattern.is_any_tag or same_digest or same_tag:
-            return ImageAnswer(allowed=True, entry=entry.text)
+        if _matches(entry.pattern, wanted):
+            return ImageAnswer(allowed=True, entry=str(entry.pattern))
     return ImageAnswer(allowed=False, reason="no entry of the image list matches its reference")
+
+
+def _matches(pattern: ImagePattern, wanted: Reference) -> bool:
+    if not pattern.covers(wanted.domain, wanted.path):
+        return False
+    if wanted.digest is None:
+        return pattern.covers_tag(wanted.tag or "")
+    return pattern.is_any_tag or pattern.digest == wanted.digest
 
 
 def _judge_body(generation: Generation, body: bytes) -> Verdict | None:

@@ -158,7 +158,7 @@ def _digests(commands: Any) -> None:
         description="Asks the running agent; if none runs, shows what it would begin with: the lock file, or the "
         "answers that are kept in daemon.state_dir.",
     )
-    action.add_argument("entries", nargs="*", metavar="ENTRY", help="only these entries, as the policy writes them")
+    action.add_argument("entries", nargs="*", metavar="ENTRY", help="only these entries")
     _config_option(action)
     _json_option(action)
     action.set_defaults(main=digests.show)
@@ -168,7 +168,7 @@ def _digests(commands: Any) -> None:
         help="let the running agent ask registries now",
         description="Exit code 69 when an entry could not be refreshed; its last answer then stays in force.",
     )
-    action.add_argument("entries", nargs="*", metavar="ENTRY", help="only these entries, as the policy writes them")
+    action.add_argument("entries", nargs="*", metavar="ENTRY", help="only these entries")
     _config_option(action)
     _json_option(action)
     action.set_defaults(main=digests.refresh)

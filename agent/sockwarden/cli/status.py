@@ -68,8 +68,15 @@ def _show(status: dict[str, Any], screen: Screen) -> None:
         screen.print(line)
     for image in status["images"]:
         age = "not resolved as a whole" if image["age_seconds"] is None else f"{image['age_seconds']:.0f} s old"
+        source = f" by {image['source']}" if image["source"] else ""
+        grace = f"; {len(image['grace'])} earlier in grace time" if image["grace"] else ""
         error = f"; {image['error']}" if image["error"] else ""
-        screen.print(f"image     {image['entry']}: {image['digests']} digests, {age}{error}")
+        screen.print(f"image     {image['entry']}: {image['digests']} digests{source}, {age}{grace}{error}")
+    answers = status["answers"]
+    if answers["lock"] is not None:
+        screen.print(f"lock      {answers['lock']['file']}, written {answers['lock']['created']}; no registry is asked")
+    if answers["cache"] is not None and answers["cache"]["error"]:
+        screen.print(f"kept      {answers['cache']['error']}")
     for fault in status["registries"]["faults"]:
         screen.print(f"registry  {fault}")
     for host, one in status["registries"]["limits"].items():

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from sockwarden.dockerapi.reference import ANY, InvalidReference, parse_entry
+from sockwarden.dockerapi.reference import InvalidReference, parse_entry
 from sockwarden.errors import DocumentError, Fault
 from sockwarden.images.answers import pack
 from sockwarden.images.endpoints import Repository
@@ -60,7 +60,7 @@ class Lock:
 
 def target_of(pattern: ImagePattern) -> Target | None:
     """Return the one reference that an entry stands for, None for a pattern."""
-    if ANY in pattern.text:
+    if pattern.is_everything or not pattern.is_single:
         return None
     reference = pattern.reference
     return Target(Repository(reference.domain, reference.path), reference.digest or reference.tag or "")
