@@ -50,22 +50,26 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Allow or deny. ``message`` is the exact text for the client, ``remedy`` what to add to allow it."""
+    """Allow or deny. ``message`` is the exact text for the client, ``remedy`` what to add to allow it.
+
+    ``image`` is what the image list said, where it was asked.
+    """
 
     allowed: bool
     rule: Rule
     message: str = ""
     remedy: str = ""
     status: int = 403
+    image: ImageAnswer | None = None
 
     def __post_init__(self) -> None:
         if not self.allowed and not self.message:
             raise AssertionError("a refusal needs a message")
 
 
-def allow(rule: Rule) -> Verdict:
+def allow(rule: Rule, image: ImageAnswer | None = None) -> Verdict:
     """Return the verdict that lets an operation pass because of ``rule``."""
-    return Verdict(allowed=True, rule=rule)
+    return Verdict(allowed=True, rule=rule, image=image)
 
 
 def deny(rule: Rule, message: str, remedy: str = "", status: int = 403) -> Verdict:
@@ -159,7 +163,8 @@ class ImageAnswer:
 
     ``entry`` is the list entry that matched, in canonical form, and ``digest`` the content hash by which it did;
     ``parent`` is the id of the allowed image that it was built on, where that decided. Of a refused image ``reason``
-    says why no entry matched, ``digest`` is its id, and ``local`` whether the engine knows of no registry that has it.
+    says why no entry matched, ``digest`` is its id, ``entry`` the one that covers a name that it bears, and ``local``
+    whether the engine knows of no registry that has it.
     """
 
     allowed: bool

@@ -72,6 +72,8 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
         screen.print(f"{word}: rule {answer['rule']}, command {answer['command']}")
         if answer["message"]:
             screen.print(f"  the client reads: {answer['message']}")
+        if answer["entry"]:
+            screen.print(f"  its image is called as the entry {answer['entry']!r} says; the daemon compares content")
         if answer["remedy"]:
             screen.print(f"  to allow it: {answer['remedy']}")
     return ExitCode.OK if answer["decision"] == "allow" else ExitCode.DENIED
@@ -104,7 +106,7 @@ def _explain(generation: Generation, arguments: argparse.Namespace) -> dict[str,
         "status": None if verdict.allowed else verdict.status,
         "message": verdict.message,
         "remedy": verdict.remedy,
-        "entry": verdict.image.entry if verdict.image and verdict.allowed else entry,
+        "entry": image.entry if image is not None and image.allowed else "",
     }
 
 

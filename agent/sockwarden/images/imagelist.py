@@ -297,8 +297,14 @@ class ImageList:
 
     # -- refusals and status
 
-    def _refused(self, image: LocalImage, reason: str) -> ImageAnswer:
-        return ImageAnswer(allowed=False, reason=reason, digest=image.id, local=is_local_only(image))
+    def _refused(self, image: LocalImage, reason: str, entry: str = "") -> ImageAnswer:
+        return ImageAnswer(allowed=False, entry=entry, reason=reason, digest=image.id, local=is_local_only(image))
+
+    def _covering(self, hints: Hints) -> str:
+        """Return the first entry that covers a name of the image, "" for none."""
+        exact = (str(target) for target in (Target(*told) for told in hints.references) if target in self._targets)
+        globs = (self._patterns.for_tag(*tag) for tag in hints.tags)
+        return next(filter(None, chain(exact, globs, map(self._patterns.for_any_tag, hints.repositories))), "")
 
     def _refusal(self, image: LocalImage, hints: Hints) -> ImageAnswer:
         if not (self._targets or self._patterns or self._local_ids):
@@ -312,7 +318,7 @@ class ImageList:
         )
         # The nearest entry's reason, and the first silence: an entry that is not resolved may be the right one.
         found = dict.fromkeys(filter(None, reasons))
-        return self._refused(image, "; ".join(islice(found, 2)))
+        return self._refused(image, "; ".join(islice(found, 2)), self._covering(hints))
 
     def _why_target(self, target: Target) -> str:
         return why_not(self._resolver.record(target), ON_DEMAND_SECONDS)

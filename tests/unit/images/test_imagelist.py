@@ -318,7 +318,11 @@ def test_any_tag_refuses_forged_names(bench, world):
     digest, _ = world.image(REG, "app", "1", "app")
     (answer,) = bench.judge([f"{REG}/app:*"], judged(local(EVIL, f"{REG}/app:1", f"{REG}/app@{digest}")))
     assert answer == ImageAnswer(
-        allowed=False, reason=f"no entry of the image list holds its content {EVIL}", digest=EVIL, local=False
+        allowed=False,
+        entry=f"{REG}/app:*",
+        reason=f"no entry of the image list holds its content {EVIL}",
+        digest=EVIL,
+        local=False,
     )
 
 

@@ -100,7 +100,7 @@ def test_a_refresh_of_one_entry_asks_for_no_other(tmp_path: Path) -> None:
 
 def test_a_refresh_of_what_is_no_entry_is_refused(tmp_path: Path) -> None:
     async def scenario(path: str) -> None:
-        with pytest.raises(SockwardenError, match="has no entry 'docker.io/library/three:1'") as caught:
+        with pytest.raises(SockwardenError, match=r"has no entry 'docker\.io/library/three:1'") as caught:
             await refreshed(path, "three:1")
         assert "an entry of the policy" in caught.value.remedy
 
