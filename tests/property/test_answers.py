@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockwarden.images.answers import AnswerIndex, pack, unpack
+from sockwarden.images.answers import Answer, AnswerIndex, key_of, pack, unpack
 
 pytestmark = pytest.mark.property
 
@@ -25,7 +25,7 @@ def test_packing_loses_nothing(digests):
 @settings(max_examples=200, deadline=None)
 def test_the_index_finds_what_a_dictionary_finds(steps):
     index = AnswerIndex()
-    known = {}
+    known: dict[bytes, Answer] = {}
     for removes, digests in steps:
         if removes and known:
             raw = sorted(known)[len(digests) % len(known)]
@@ -34,7 +34,7 @@ def test_the_index_finds_what_a_dictionary_finds(steps):
             raw = pack(digests[0], digests)
             answer = index.intern(raw)
             assert known.setdefault(raw, answer) is answer
-    assert len(index) == sum(map(len, known.values()))
+    assert len(index) == sum(len(answer) for answer in known.values())
     for digest in POOL:
         found = index.find(bytes.fromhex(digest[7:]))
         assert sorted(answer.raw for answer in found) == sorted(raw for raw, one in known.items() if digest in one)
@@ -45,3 +45,12 @@ def test_bytes_across_two_neighbours_are_no_member(raw, offset):
     answer = AnswerIndex().intern(raw)
     across = raw[offset : offset + 32]
     assert answer.holds(across) is (across in (raw[:32], raw[32:]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "sha256:", "sha256:" + "g" * 64, "sha256:" + "0" * 128, "sha512:" + "0" * 64, "sha256:" + " " * 64],
+)
+def test_what_is_no_digest_is_found_nowhere(text):
+    answer = AnswerIndex().intern(bytes(64))
+    assert (key_of(text), text in answer) == (b"", False)

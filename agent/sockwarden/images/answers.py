@@ -16,12 +16,24 @@ DIGEST_BYTES: Final = 32
 """SHA-256, the only algorithm that the engine names images by."""
 
 _PREFIX: Final = "sha256:"
+_DIGEST_CHARS: Final = len(_PREFIX) + 2 * DIGEST_BYTES
 _ROOM: Final = 1.25  # times the digests that are there, after a rebuild
 _FULL: Final = 2 / 3  # of the slots taken: a fuller table makes long walks
 _FIRST_SLOTS: Final = 64
 _EMPTY: Final = 0
 _REMOVED: Final = 1
 _FIRST_NUMBER: Final = 2
+
+
+def key_of(digest: str) -> bytes:
+    """Return the 32 bytes of a digest, b"" for a text that is none: what an engine calls an image may be anything."""
+    if len(digest) != _DIGEST_CHARS or not digest.startswith(_PREFIX):
+        return b""
+    try:
+        key = bytes.fromhex(digest[7:])
+    except ValueError:
+        return b""
+    return key if len(key) == DIGEST_BYTES else b""  # fromhex() overlooks white space
 
 
 def pack(root: str, members: Iterable[str]) -> bytes:
@@ -76,7 +88,7 @@ class Answer(AbstractSet[str]):
         return at >= 0
 
     def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and digest.startswith(_PREFIX) and self.holds(bytes.fromhex(digest[7:]))
+        return isinstance(digest, str) and (key := key_of(digest)) != b"" and self.holds(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(unpack(self.raw))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.dockerapi.manifest import Kind
 from sockwarden.errors import RegistryError
-from sockwarden.images.answers import Answer, AnswerIndex, pack
+from sockwarden.images.answers import Answer, AnswerIndex, key_of, pack
 from sockwarden.images.flights import Flights
 from sockwarden.images.registry import NotInRegistryError
 from sockwarden.model import DIGEST
@@ -125,6 +125,11 @@ class Record:
         return NO_ANSWER if self.answer is None else self.answer
 
 
+def uptime() -> float:
+    """Return seconds since the host started, with those that it slept: a grace time must not sleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Resolver:
     """Resolves targets through a ``RegistryClient``, and finds the targets that a digest belongs to.
 
@@ -138,7 +143,7 @@ class Resolver:
         client: RegistryClient,
         *,
         grace_seconds: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = uptime,
     ) -> None:
         self.client: Final = client
         self.clock: Final = clock
@@ -223,9 +228,9 @@ class Resolver:
 
     def owners(self, digest: str) -> AbstractSet[Target]:
         """Return every kept target that ``digest`` belongs to: by its last good answer, or by one in its grace time."""
-        key = bytes.fromhex(digest[7:])
+        key = key_of(digest)
         found: set[Target] = set()
-        for answer in self._index.find(key):
+        for answer in self._index.find(key) if key else ():
             for record in answer.holders:
                 if record.answer is answer or self.grace_left(record, answer) > 0:
                     found.add(record.target)
