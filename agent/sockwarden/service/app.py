@@ -49,6 +49,7 @@ from sockwarden.service.digests import digests_of, refresh_digests
 from sockwarden.service.generations import Generations
 from sockwarden.service.handovers import Handovers
 from sockwarden.service.hostservices import HostServices
+from sockwarden.service.imagewatch import ImageWatch, image_metrics
 from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
 from sockwarden.service.registries import registry_client, registry_settings
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
@@ -91,7 +92,7 @@ class Agent:
         )
         self.upstream = Upstream(lambda: self.takeover.engine_path)
         self.engine = EngineClient(lambda: self.takeover.engine_path)
-        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS, guard_metrics())
+        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS, guard_metrics(), image_metrics())
         self.sink = AuditSink(config.audit.file or "-")
         self.processes = ProcessCache(PROCFS.start_ticks)
         self.audit = AuditLog(self.sink, self.processes, config.engine.socket)
@@ -99,6 +100,7 @@ class Agent:
         self.registry = registry_client(config.registry)
         self.digests = Resolver(self.registry, grace_seconds=config.registry.grace_seconds)
         self.holdings = Holdings(self.digests)
+        self.images = ImageWatch(self.digests, self.metrics.images)
         self.keeper: Keeper | None = None
         if config.daemon.state_dir and not config.policy.lock:
             store = AnswerStore(Path(config.daemon.state_dir), registry_settings(config.registry))
@@ -290,6 +292,7 @@ class Agent:
     def _beat(self) -> None:
         self.audit.flush_due()
         self.metrics.audit_lost = self.sink.lost
+        self.images.beat()
         self.metrics.open_connections = self.server.open_connections if self.server else 0
         if self.config.guard.mode is not GuardMode.NONE:
             self.sentry.refresh_counters()
