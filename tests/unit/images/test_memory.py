@@ -45,7 +45,7 @@ def policy_of(count):
 async def load(count):
     """Do what the agent does with a policy, and return what it keeps."""
     document = parse_policy(policy_of(count), "policy")
-    resolver = TwoPlatforms(Registry(), grace_seconds=3600.0)
+    resolver = TwoPlatforms(Registry(), grace_seconds=3600.0)  # type: ignore[arg-type]
     images = ImageList([entry.pattern for entry in document.images], resolver, Holdings(resolver))
     await images.refresh_all()
     return resolver, images, dataclasses.replace(document, images=())

@@ -303,7 +303,7 @@ def test_what_is_over_gives_its_memory_back(bench, world):
 
 def test_a_change_is_told_apart_from_a_confirmation(bench, world):
     async def scenario(resolver):
-        told = []
+        told: list[bool] = []
         resolver.on_change = told.append
         await moved(resolver, world, ("old", "old", "new"))
         return told
