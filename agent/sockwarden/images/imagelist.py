@@ -224,21 +224,16 @@ class ImageList:
             wait = RECHECK_SECONDS
         return self._resolver.clock() - record.asked_at >= wait
 
-    def _questions(self, image: LocalImage, hints: Hints) -> list[Question]:
-        """Return what to ask the repositories of ``name:*``, those first that the image's names point at."""
+    def _questions(self, image: LocalImage, hints: Hints) -> Iterator[Question]:
+        """Yield what to ask the repositories of ``name:*``, those first that the image's names point at."""
         digests = frozenset(image.digests)
         named = (repository for repository in hints.repositories if self._patterns.for_any_tag(repository))
         # The same image may have come from elsewhere: its digests are worth a question everywhere.
-        listed = self._patterns.repositories
-        others = (repository for repository in listed if hints.digests and repository not in hints.repositories)
-        return [
-            Question(
-                repository,
-                digests,
-                tuple(dict.fromkeys((*hints.digests, *(text for at, text in hints.references if at == repository)))),
-            )
-            for repository in islice(chain(named, others), MAX_ON_DEMAND)
-        ]
+        listed = self._patterns.repositories if hints.digests else ()
+        others = (repository for repository in listed if repository not in hints.repositories)
+        for repository in islice(chain(named, others), MAX_ON_DEMAND):
+            references = (*hints.digests, *(text for at, text in hints.references if at == repository))
+            yield Question(repository, digests, tuple(dict.fromkeys(references)))
 
     def _open_questions(self, image: LocalImage, hints: Hints) -> list[Question]:
         if self._resolver.locked or not self._patterns:
