@@ -65,7 +65,11 @@ class Keeper:
         if snapshot is None:
             return
         now, wall = self._resolver.clock(), self._wall()
-        self._resolver.remember({target: _remembered(kept, now, wall) for target, kept in snapshot.answers.items()})
+        remembered = {}
+        while snapshot.answers:  # taken over one by one: the memory of both would never be given back
+            target, kept = snapshot.answers.popitem()
+            remembered[target] = _remembered(kept, now, wall)
+        self._resolver.remember(remembered)
         for repository, raw in snapshot.held.items():
             self._holdings.adopt(repository, raw)
 

@@ -19,8 +19,6 @@ from sockwarden.images.resolver import MAX_MANIFESTS, Parts, Target
 from sockwarden.model import DIGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sockwarden.dockerapi.reference import ImagePattern
 
 VERSION: Final = 1
@@ -94,7 +92,7 @@ def parse_lock(text: bytes, file: str) -> Lock:
         DocumentError: it is no lock file of this version, or a part of it makes no sense.
     """
     try:
-        return _lock(json.loads(text.decode("utf-8"), object_pairs_hook=_unique))
+        return _lock(json.loads(text, object_pairs_hook=_object))
     except (ValueError, RecursionError, InvalidReference) as error:
         raise DocumentError([Fault(file, 0, 0, f"it is no lock file that can be used: {error}", _REMEDY)]) from error
 
@@ -128,43 +126,43 @@ def _lock(document: object) -> Lock:
     locked: dict[str, Parts] = {}
     lazy: list[str] = []
     for text, entry in entries.items():
-        if not isinstance(entry, dict):
-            _refuse(f"the entry {text!r} is no object")
-        if target_of(parse_entry(text)) is None or entry.get("locked") is False:
+        target = target_of(parse_entry(text))
+        if isinstance(entry, Parts) and target is not None:
+            if target.pinned and target.reference != entry.root:
+                _refuse(f"the digest of {text!r} is another one than the entry names")
+            locked[text] = entry
+        elif isinstance(entry, dict) and entry.get("locked") is False:
             lazy.append(text)
         else:
-            locked[text] = _parts(text, entry)
+            _refuse(f"the entry {text!r} holds no digests, or none can be locked")
     return Lock(policy, created, locked, tuple(lazy))
 
 
-def _parts(text: str, entry: dict[str, Any]) -> Parts:
-    root = entry.get("digest")
-    kinds = [_digests(text, entry.get(key)) for key in ("index", "manifests", "configs")]
-    parts = Parts(str(root), *kinds)
-    if parts.root not in parts.indexes | parts.manifests or not isinstance(root, str):
-        _refuse(f"the digest of {text!r} is none of its index and manifests")
-    target = target_of(parse_entry(text))
-    if target is not None and target.pinned and target.reference != root:
-        _refuse(f"the digest of {text!r} is another one than the entry names")
-    return parts
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Parts:
+    """Pack an entry as soon as it is read, so that ten thousand of them never lie there as texts."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        _refuse("a key stands twice in one object")
+    return _parts(document) if "digest" in document else document
 
 
-def _digests(text: str, value: object) -> frozenset[str]:
-    if not isinstance(value, list) or len(value) > MAX_MANIFESTS or not all(map(_is_digest, value)):
-        _refuse(f"the entry {text!r} holds something else than digests")
-    return frozenset(value)
+def _parts(entry: dict[str, Any]) -> Parts:
+    root, name = entry["digest"], entry.get("target")
+    kinds: list[Any] = [entry.get(key) for key in ("index", "manifests", "configs")]
+    if not _is_digest(root) or not all(map(_are_digests, kinds)):
+        _refuse(f"the entry of {name!r} holds something else than digests")
+    try:
+        return Parts.of(root, *kinds)
+    except ValueError:
+        _refuse(f"the digest of {name!r} is none of its index and manifests")
+
+
+def _are_digests(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_MANIFESTS and all(map(_is_digest, value))
 
 
 def _is_digest(value: object) -> bool:
     return isinstance(value, str) and DIGEST.fullmatch(value) is not None
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    listed = list(pairs)
-    document = dict(listed)
-    if len(document) != len(listed):
-        _refuse("a key stands twice in one object")
-    return document
 
 
 def _refuse(reason: str) -> NoReturn:

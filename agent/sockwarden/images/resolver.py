@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.dockerapi.manifest import Kind
 from sockwarden.errors import RegistryError
-from sockwarden.images.answers import Answer, AnswerIndex, key_of, pack
+from sockwarden.images.answers import Answer, AnswerIndex, key_of, pack, unpack
 from sockwarden.images.flights import Flights
 from sockwarden.images.registry import NotInRegistryError
 from sockwarden.model import DIGEST
@@ -67,17 +67,52 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an image consists of: ``root`` is the digest that the reference points to."""
+    """What an image consists of, packed: its indexes, manifests and configs, each sorted, one after the other.
 
-    root: str
-    indexes: frozenset[str]
-    manifests: frozenset[str]
-    configs: frozenset[str]
+    ``at`` is the place of the digest that the reference points to.
+    """
+
+    raw: bytes
+    indexed: int
+    manifested: int
+    at: int
+
+    @classmethod
+    def of(cls, root: str, indexes: Iterable[str], manifests: Iterable[str], configs: Iterable[str]) -> Parts:
+        """Pack the parts.
+
+        Raises:
+            ValueError: the root is no index or manifest of them, or a text is no digest.
+        """
+        kinds = [sorted({bytes.fromhex(digest[7:]) for digest in kind}) for kind in (indexes, manifests, configs)]
+        bodies = kinds[0] + kinds[1]
+        raw = b"".join((*bodies, *kinds[2]))
+        return cls(raw, len(kinds[0]), len(kinds[1]), bodies.index(bytes.fromhex(root[7:])))
+
+    @property
+    def root(self) -> str:
+        """The digest that the reference points to."""
+        return unpack(self.raw)[self.at]
+
+    @property
+    def indexes(self) -> frozenset[str]:
+        """The lists of platforms."""
+        return frozenset(unpack(self.raw)[: self.indexed])
+
+    @property
+    def manifests(self) -> frozenset[str]:
+        """The images of platforms."""
+        return frozenset(unpack(self.raw)[self.indexed : self.indexed + self.manifested])
+
+    @property
+    def configs(self) -> frozenset[str]:
+        """What graph drivers name images by."""
+        return frozenset(unpack(self.raw)[self.indexed + self.manifested :])
 
     @property
     def members(self) -> frozenset[str]:
         """Every digest that an engine may call this image by."""
-        return self.indexes | self.manifests | self.configs
+        return frozenset(unpack(self.raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +189,7 @@ class Resolver:
         self._index = AnswerIndex()
         self._records: dict[Target, Record] = {}
         self._unresolved: set[Target] = set()
-        self._remembered: dict[Target, Remembered] = {}
+        self._remembered: Mapping[Target, Remembered] = {}
 
     async def close(self) -> None:
         """End what is under way, then close the client."""
@@ -163,7 +198,7 @@ class Resolver:
 
     def remember(self, answers: Mapping[Target, Remembered]) -> None:
         """Take what an earlier run knew. It is used for the targets that are added until ``retain`` is called."""
-        self._remembered = dict(answers)
+        self._remembered = answers
 
     def add(self, targets: Iterable[Target]) -> None:
         """Keep answers of these targets from now on; those that are new begin with what is remembered, if anything."""
@@ -292,7 +327,7 @@ class Resolver:
             level = {child for manifest in found for child in manifest.children} - manifests
             configs.update(manifest.config for manifest in found if manifest.config is not None)
             depth += 1
-        return Parts(digest, frozenset(indexes), frozenset(manifests - indexes), frozenset(configs))
+        return Parts.of(digest, indexes, manifests - indexes, configs)
 
     async def _fetch(self, repository: Repository, digests: set[str], *, required: bool) -> list[Manifest]:
         """Return the manifests that exist. Some registries keep an index and drop platforms that nobody uses."""

@@ -11,6 +11,7 @@ written in hexadecimal.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -172,7 +173,7 @@ class AnswerStore:
             yield _line({"held": [repository.domain, repository.path], "digests": raw.hex()})
 
     def _read(self, body: bytes) -> Snapshot:
-        lines = iter(body.splitlines())
+        lines = io.BytesIO(body)  # one line at a time: ten thousand at once would fill the memory for good
         head = json.loads(next(lines, b"null"))
         if not isinstance(head, dict) or head.get("sockwarden") != "answers":
             raise ValueError("it is no file of answers")

@@ -155,7 +155,7 @@ class Agent:
 
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
             _settle()
-            ready(await status_of(self))
+            ready(await status_of(self, with_images=False))
             await stop.wait()
             words = [f"{self.takeover.public} is given back", last_words_of(self)]
             _log.warning("stopping: %s", "; ".join(filter(None, words)))

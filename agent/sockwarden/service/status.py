@@ -46,8 +46,11 @@ class Running(Protocol):
     watch: GuardWatch
 
 
-async def status_of(agent: Running) -> dict[str, Any]:
-    """Return the state of ``agent`` as JSON values. ``protected`` is true only if nothing is known to be open."""
+async def status_of(agent: Running, *, with_images: bool = True) -> dict[str, Any]:
+    """Return the state of ``agent`` as JSON values. ``protected`` is true only if nothing is known to be open.
+
+    The rows of ten thousand images take 5 MiB that the interpreter keeps: who needs them not leaves them out.
+    """
     config, generation = agent.config, agent.generations.current
     try:
         server = (await agent.engine.ping()).server
@@ -86,7 +89,7 @@ async def status_of(agent: Running) -> dict[str, Any]:
         "engine": {"socket": agent.takeover.engine_path, **engine},
         "guard": standing_of(agent),
         "clients": {"host": config.clients.host.value},
-        "images": image_rows(agent),
+        "images": image_rows(agent) if with_images else [],
         "answers": sources_of(agent),
         "registries": _registries(agent.registry),
         "metrics": _metrics_address(agent),

@@ -11,8 +11,8 @@ from sockwarden.images.lock import LAZY, Lock, check_policy, parse_lock, render_
 from sockwarden.images.resolver import Parts, Target
 
 INDEX, MANIFEST, CONFIG = (f"sha256:{letter * 64}" for letter in "abc")
-PARTS = Parts(INDEX, frozenset({INDEX}), frozenset({MANIFEST}), frozenset({CONFIG}))
-SINGLE = Parts(MANIFEST, frozenset(), frozenset({MANIFEST}), frozenset({CONFIG}))
+PARTS = Parts.of(INDEX, frozenset({INDEX}), frozenset({MANIFEST}), frozenset({CONFIG}))
+SINGLE = Parts.of(MANIFEST, frozenset(), frozenset({MANIFEST}), frozenset({CONFIG}))
 LOCK = Lock(
     "0" * 64,
     "2026-11-22T14:00:00Z",
@@ -79,9 +79,9 @@ def entry(**keys):
         (changed(policy_sha256="x"), "policy_sha256"),
         (changed(created=1), "created or entries"),
         (changed(entries=[]), "created or entries"),
-        (changed(entries={"docker": 1}), "'docker' is no object"),
+        (changed(entries={"docker": 1}), "holds no digests"),
         (changed(entries={"Docker": {}}), "lower case"),
-        (entry(digest=None), "none of its index and manifests"),
+        (entry(digest=None), "something else than digests"),
         (entry(digest=CONFIG), "none of its index and manifests"),
         (entry(configs=None), "something else than digests"),
         (entry(manifests=["sha256:short"]), "something else than digests"),

@@ -139,7 +139,7 @@ class LockedStory(Story):
         self.file.write_text(LISTED % command)
 
     def lock_it(self) -> None:
-        parts = Parts(ROOT, frozenset(), frozenset({ROOT}), frozenset())
+        parts = Parts.of(ROOT, frozenset(), frozenset({ROOT}), frozenset())
         sha256 = hashlib.sha256(self.file.read_bytes()).hexdigest()
         self.lock.write_text(render_lock(Lock(sha256, "2026-11-22T14:00:00Z", {"reg.example/app:1": parts})))
 
