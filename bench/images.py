@@ -46,19 +46,18 @@ def image_list() -> ImageList:
     """Return a list of which every entry is resolved, and nobody needs to be asked."""
     document = parse_policy(_policy(), "policy.json")
     resolver = Resolver(RegistryClient(RegistrySettings()))
-    now = resolver.clock()
-    resolver.remember(
-        {
-            Reference(Repository(REGISTRY, f"team/app{number}"), "1"): Remembered(
-                pack(_digest(f"manifest {number}"), [_digest(f"config {number}")]), now, now
-            )
-            for number in range(ENTRIES)
-        }
-    )
+    resolver.remember(lambda: map(partial(_answer, resolver.clock()), range(ENTRIES)))
     holdings = Holdings(resolver)
     holdings.adopt(Repository(REGISTRY, "ci/app"), bytes.fromhex(_digest("held")[7:]))
     entries = [entry.pattern for entry in document.images]
-    return ImageList(entries, resolver, holdings, local_ids=document.local_images)
+    judging_list = ImageList(entries, resolver, holdings, local_ids=document.local_images)
+    resolver.retain([record.target for record in resolver.records()])
+    return judging_list
+
+
+def _answer(now: float, number: int) -> tuple[Reference, Remembered]:
+    raw = pack(_digest(f"manifest {number}"), [_digest(f"config {number}")])
+    return Reference(Repository(REGISTRY, f"team/app{number}"), "1"), Remembered(raw, now, now)
 
 
 IMAGES: Final = {

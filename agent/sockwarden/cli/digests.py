@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sockwarden.cli.imagewords import unresolved_words
 from sockwarden.config import DEFAULT_FILE, Config
 from sockwarden.dockerapi.reference import canonical_entry
 from sockwarden.errors import DocumentError, EngineError, ExitCode, Fault, RegistryError, SockwardenError
@@ -276,7 +277,7 @@ def _show(known: dict[str, Any], screen: Screen) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     if not row["digest"]:
-        words = [row["error"] or "not resolved as a whole"]
+        words = [unresolved_words(row)]
     else:
         age = "" if row["age_seconds"] is None or row["source"] == "lock" else f", {_age(row['age_seconds'])} old"
         words = [f"{row['digest']} by {row['source']}{age}, {row['digests']} digests"]

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from sockwarden.cli.imagewords import unresolved_words
 from sockwarden.errors import ExitCode
 from sockwarden.service.control import ask_agent
 from sockwarden.service.sources import read_config
@@ -67,7 +68,10 @@ def _show(status: dict[str, Any], screen: Screen) -> None:
     for line in guard_lines(guard):
         screen.print(line)
     for image in status["images"]:
-        age = "not resolved as a whole" if image["age_seconds"] is None else f"{image['age_seconds']:.0f} s old"
+        if image["age_seconds"] is None:
+            screen.print(f"image     {image['entry']}: {unresolved_words(image)}")
+            continue
+        age = f"{image['age_seconds']:.0f} s old"
         source = f" by {image['source']}" if image["source"] else ""
         grace = f"; {len(image['grace'])} earlier in grace time" if image["grace"] else ""
         error = f"; {image['error']}" if image["error"] else ""

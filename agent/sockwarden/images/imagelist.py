@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import EngineError, RegistryError
 from sockwarden.images.ancestry import Ancestry
+from sockwarden.images.answers import DIGEST_BYTES
 from sockwarden.images.derived import is_local_only
 from sockwarden.images.followed import Followed
 from sockwarden.images.hints import hints_of, repository_of
@@ -149,8 +150,17 @@ class ImageList:
     def status(self) -> tuple[EntryStatus, ...]:
         """Return what is known of every entry, and of every tag that a glob led to. "*" is never resolved."""
         asked = map(self._status, (*self._targets, *self._followed.answered()))
-        lazy = (*self._patterns, *sorted(self._local_ids), *(("*",) if self._everything else ()))
-        return (*asked, *(EntryStatus(text, 0, None) for text in lazy))
+        found = dict.fromkeys(self._patterns, 0)
+        for repository, raw in self._holdings.held().items():
+            entry = self._patterns.for_any_tag(repository)
+            if entry:
+                found[entry] += len(raw) // DIGEST_BYTES
+        for target in self._followed:
+            found[self._followed.entry_of(target)] += len(self._resolver.record(target).members)
+        patterns = (EntryStatus(text, count, None, kind="pattern") for text, count in found.items())
+        ids = (EntryStatus(text, 1, None, kind="id") for text in sorted(self._local_ids))
+        everything = (EntryStatus("*", 0, None, kind="everything"),) if self._everything else ()
+        return (*asked, *patterns, *ids, *everything)
 
     def _add(self, entry: ImagePattern) -> None:
         if not entry.is_single:

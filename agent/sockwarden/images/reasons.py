@@ -24,7 +24,8 @@ class EntryStatus:
     """What is known of one entry: how many digests, how old (seconds, None: never), and the newest fault.
 
     ``digest`` is where it points to, ``source`` who said so (``resolver.Source``), ``grace`` the digests before a
-    move with the seconds for which they still count.
+    move with the seconds for which they still count. ``kind`` is "reference", "pattern", "id" or "everything"; only a
+    reference is resolved as a whole.
     """
 
     entry: str
@@ -34,6 +35,7 @@ class EntryStatus:
     digest: str = ""
     source: str = ""
     grace: tuple[tuple[str, float], ...] = ()
+    kind: str = "reference"
 
     @property
     def stale(self) -> bool:

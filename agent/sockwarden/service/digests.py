@@ -94,6 +94,7 @@ def _wanted(entries: object, known: set[str]) -> frozenset[str] | None:
 def _row(status: EntryStatus) -> dict[str, Any]:
     return {
         "entry": status.entry,
+        "kind": status.kind,
         "digests": status.digests,
         "digest": status.digest,
         "source": status.source,

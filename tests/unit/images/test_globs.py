@@ -198,15 +198,21 @@ def test_what_fits_is_forgotten_when_too_much_is_remembered(monkeypatch):
 
 def test_status_names_globs_and_the_tags_that_they_led_to(bench, world):
     _, config = world.image(REG, "app", "1.2", "app")
+    _, held = world.image(REG, "ci/x", "1", "held")
+    _, elsewhere = world.image(REG, "other", "1", "elsewhere")
 
     async def scenario(image_list):
         await image_list.judge(local(config, f"{REG}/app:1.2", f"{REG}/app:1.3"))
+        await image_list.judge(local(held, f"{REG}/ci/x:1"))
+        await image_list.judge(local(elsewhere, f"{REG}/other:1"))
+        image_list._holdings.adopt(Repository(REG, "of-another-list"), bytes(32))
         return [(status.entry, status.digests) for status in image_list.status()]
 
-    assert bench.judge([f"{REG}/app:1.*", f"{REG}/ci/*:*"], scenario) == [
+    assert bench.judge([f"{REG}/app:1.*", f"{REG}/ci/*:*", f"{REG}/other:*"], scenario) == [
         (f"{REG}/app:1.2", 2),
-        (f"{REG}/ci/*:*", 0),
-        (f"{REG}/app:1.*", 0),
+        (f"{REG}/other:*", 1),
+        (f"{REG}/ci/*:*", 1),
+        (f"{REG}/app:1.*", 2),
     ]
 
 
@@ -242,8 +248,12 @@ def test_a_tag_of_an_earlier_run_is_known_after_a_restart(bench):
 
     async def scenario(client):
         resolver = Resolver(client, clock=bench.clock)
-        resolver.remember({Target(Repository(REG, "app"), "1.2"): Remembered(bytes.fromhex(EVIL[7:]), 1.0, 1.0)})
+        known = Target(Repository(REG, "app"), "1.2"), Remembered(bytes.fromhex(EVIL[7:]), 1.0, 1.0)
+        resolver.remember(lambda: [known])
         image_list = ImageList([parse_entry(f"{REG}/app:1.*")], resolver, Holdings(resolver))
-        return image_list.judge_now(local(EVIL))
+        image_list.start()
+        answer = image_list.judge_now(local(EVIL))
+        await image_list.close()
+        return answer
 
     assert bench.run(scenario).allowed

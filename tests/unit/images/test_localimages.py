@@ -30,6 +30,6 @@ def test_no_name_makes_another_image_a_listed_one(bench):
 
 def test_status_names_every_id(bench):
     async def scenario(image_list):
-        return [status.entry for status in image_list.status()]
+        return [(status.entry, status.kind) for status in image_list.status()]
 
-    assert bench.judge([], scenario, local_ids=[INDEX, CONFIG]) == [INDEX, CONFIG]
+    assert bench.judge([], scenario, local_ids=[INDEX, CONFIG]) == [(INDEX, "id"), (CONFIG, "id")]
