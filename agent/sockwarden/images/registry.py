@@ -182,7 +182,7 @@ class RegistryClient:
         answer = await self._request("GET", endpoint, repository.path, reference)
         if answer.status == 404 and _error_codes(answer.body) & _NOT_FOUND_CODES:
             raise NotInRegistryError(
-                f"{endpoint.host} has no {repository.path} with {reference}",
+                f"{endpoint.host} has no {repository}{'@' if ':' in reference else ':'}{reference}",
                 remedy="check the name in the image list, or push the image",
             )
         if answer.status == 400 and endpoint.base.startswith("http:"):

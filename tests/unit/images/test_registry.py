@@ -55,7 +55,7 @@ def test_a_head_by_digest_that_names_another_digest_is_checked_by_a_get(bench, w
 def test_what_the_registry_itself_denies_is_not_in_the_registry(bench):
     error = fails(bench, lambda client: client.head(APP, "1"))
     assert isinstance(error, NotInRegistryError)
-    assert "reg.example has no team/app with 1" in str(error)
+    assert "reg.example has no reg.example/team/app:1" in str(error)
 
 
 def test_a_404_page_of_something_else_is_no_answer(bench, world):
