@@ -29,7 +29,7 @@ class Rule(enum.Enum):
     DEFAULT = "default"  # no rule says otherwise
     IMAGE_LIST = "image-list"
     COMMAND_LIST = "command-list"
-    UNKNOWN_ROUTE = "unknown-route"  # the engine has no such endpoint, as far as we know
+    UNKNOWN_ROUTE = "unknown-route"  # the engine has nothing there, as far as we know
     SOCKET_MOUNT = "socket-mount"
     ENGINE_MOUNT = "engine-mount"  # the mount would show the engine's own socket
     UNKNOWN_CONTAINER = "unknown-container"
