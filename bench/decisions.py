@@ -10,6 +10,7 @@ import timeit
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bench import images
 from bench.figures import Target
 from bench.ways import DENIED_COMMANDS, HERE
 from sockwarden.dockerapi import routes
@@ -93,6 +94,7 @@ def measure() -> list[Cost]:
     named = [(f"{method} {raw.decode()}", method, raw) for method, raw in REQUESTS]
     body = (HERE / "create-body.json").read_bytes()
     limit = Target("<=", 2, unit="us"), Target("<=", 5, unit="us")
+    reading = images.reading_us()
     return [
         _cost("route and command list", {name: _operation(rules, m, raw) for name, m, raw in named}, *limit),
         _cost(
@@ -103,5 +105,25 @@ def measure() -> list[Cost]:
             {"POST /containers/create": lambda: read_create(body)},
             Target("<=", 50, unit="us"),
             None,
+        ),
+        _cost(
+            f"allowing an image by {images.ENTRIES:,} entries",
+            images.judging(images.IMAGES),
+            None,
+            Target("<=", 5, unit="us"),
+        ),
+        _cost(
+            f"refusing an image by {images.ENTRIES:,} entries, with the reason",
+            images.judging(images.REFUSED),
+            None,
+            Target("<=", 50, unit="us"),
+        ),
+        Cost(
+            f"reading and checking a policy of {images.ENTRIES:,} entries",
+            reading,
+            reading,
+            "sockwarden check",
+            None,
+            Target("<=", 1e6, unit="us"),
         ),
     ]

@@ -16,6 +16,7 @@ from sockwarden.documents.faults import FaultList, quoted
 from sockwarden.documents.fields import Fields, Text
 from sockwarden.documents.glob import parse_glob
 from sockwarden.documents.place import UNKNOWN
+from sockwarden.documents.socketpath import default_run_dir, default_state_dir, same_socket
 from sockwarden.documents.toml import scan_toml
 from sockwarden.model import Mode
 
@@ -48,6 +49,9 @@ MAX_GLOBS: Final = 64
 
 REFRESH_LIMITS_SECONDS: Final = (60.0, 30 * 86400.0)
 """Registries count requests, so not below a minute; longer than a month is no refresh, and moved tags stay refused."""
+
+GRACE_LIMITS_SECONDS: Final = (0.0, 30 * 86400.0)
+"""0: a digest ends with the move of its tag. Who wants an old image for longer than a month lists it by digest."""
 
 TIMEOUT_LIMITS_SECONDS: Final = (0.1, 300.0)
 """No registry outside the machine answers faster than the first, and no client waits longer than the second."""
@@ -148,11 +152,15 @@ class GuardConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """``[policy]``: which document is in force, and how strictly."""
+    """``[policy]``: which document is in force, and how strictly.
+
+    ``lock`` is the file of digests that was written for this very document; with "" registries are asked.
+    """
 
     file: str = "/etc/sockwarden/admin-settings.json"
     mode: Mode = Mode.ENFORCE
     action: Action = Action.BLOCK
+    lock: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +189,18 @@ class RegistryConfig:
     """``[registry]``: how registries are asked for digests.
 
     ``plain_http`` holds hosts in lower case, with their port if they have one; loopback needs no entry.
-    ``mirrors`` holds (host, base URL without a final slash), sorted.
+    ``mirrors`` holds (host, base URL without a final slash), sorted. ``grace_seconds`` is how long the digests of
+    before count after a tag moved: a day, in which every build host has pulled again. ``docker_config`` is the file of
+    ``docker login``, and ``certs_dir`` the engine's folder of CAs and client certificates.
     """
 
     plain_http: frozenset[str] = frozenset()
     mirrors: tuple[tuple[str, str], ...] = ()
     refresh_seconds: float = 6 * 3600.0
     timeout_seconds: float = 10.0
+    grace_seconds: float = 86400.0
+    docker_config: str = "/root/.docker/config.json"
+    certs_dir: str = "/etc/docker/certs.d"
 
     def mirror_of(self, host: str) -> str | None:
         """Return the base URL to ask instead of the registry ``host``, or None."""
@@ -196,9 +209,13 @@ class RegistryConfig:
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """``[daemon]``: where our own sockets are. It must be on the file system of the public socket."""
+    """``[daemon]``: where our own files are. ``run_dir`` must be on the file system of the public socket.
+
+    ``state_dir`` outlives a restart of the host and holds the answers of registries; with "" none are kept.
+    """
 
     run_dir: str = "/run/sockwarden"
+    state_dir: str = "/var/lib/sockwarden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,19 +264,6 @@ class Config:
         )
 
 
-def same_socket(one: str, other: str) -> bool:
-    """Return whether two paths name one socket, /var/run being /run (FHS 3.0, section 5.13)."""
-    return _without_var(one) == _without_var(other)
-
-
-def default_run_dir(listen: str) -> str:
-    """Return the directory beside the public socket, so that a rename between the two stays on one file system."""
-    directory, name = posixpath.split(listen)
-    if name == "docker.sock":
-        return posixpath.join(directory, "sockwarden")
-    return posixpath.join(directory, f"sockwarden-{name.removesuffix('.sock')}")
-
-
 def parse_config(text: bytes, file: str) -> Config:
     """Return the configuration that the bytes of a file say.
 
@@ -281,10 +285,6 @@ def parse_config(text: bytes, file: str) -> Config:
     root.finish()
     faults.raise_if_any()
     return Config(engine, gateway, guard, policy, metrics, audit, clients, registry, daemon)
-
-
-def _without_var(path: str) -> str:
-    return path.removeprefix("/var") if path.startswith("/var/run/") else path
 
 
 class _Reading:
@@ -325,8 +325,7 @@ class _Reading:
     def guard(self, fields: Fields) -> GuardConfig:
         mode = fields.choice("mode", GuardMode.AUTO)
         required = fields.choice("required", RequiredRung.NONE)
-        written = fields.text("pin_dir")
-        pin_dir = "" if written is not None and not written.text else self._path(fields, "pin_dir", PIN_DIR)
+        pin_dir = self._path_or_none(fields, "pin_dir", PIN_DIR)
         found = GuardConfig(mode, required, pin_dir, self._host_only(fields))
         if found.contradiction:
             remedy = 'set guard.mode = "auto", or a lower guard.required'
@@ -353,8 +352,9 @@ class _Reading:
         file = self._path(fields, "file", default.file)
         mode = fields.choice("mode", default.mode)
         action = fields.choice("action", default.action)
+        lock = self._path_or_none(fields, "lock", default.lock)
         fields.finish()
-        return PolicyConfig(file, mode, action)
+        return PolicyConfig(file, mode, action, lock)
 
     def metrics(self, fields: Fields) -> MetricsConfig:
         found = fields.text("listen")
@@ -385,8 +385,11 @@ class _Reading:
         mirrors = self._mirrors(fields.section("mirrors"), plain_http)
         refresh = self._duration(fields, "refresh", default.refresh_seconds, REFRESH_LIMITS_SECONDS)
         timeout = self._duration(fields, "timeout", default.timeout_seconds, TIMEOUT_LIMITS_SECONDS)
+        grace = self._duration(fields, "grace", default.grace_seconds, GRACE_LIMITS_SECONDS)
+        docker_config = self._path(fields, "docker_config", default.docker_config)
+        certs_dir = self._path(fields, "certs_dir", default.certs_dir)
         fields.finish()
-        return RegistryConfig(plain_http, mirrors, refresh, timeout)
+        return RegistryConfig(plain_http, mirrors, refresh, timeout, grace, docker_config, certs_dir)
 
     def daemon(self, fields: Fields, listen: str) -> DaemonConfig:
         run_dir = self._path(fields, "run_dir", default_run_dir(listen))
@@ -394,8 +397,9 @@ class _Reading:
             place = fields.value_place("run_dir") if fields.has("run_dir") else UNKNOWN
             message = f"daemon.run_dir is too long for sockets in it: {quoted(run_dir)}"
             self._faults.add(place, message, f"set daemon.run_dir to a path of at most {MAX_RUN_DIR_BYTES} bytes")
+        state_dir = self._path_or_none(fields, "state_dir", default_state_dir(run_dir))
         fields.finish()
-        return DaemonConfig(run_dir)
+        return DaemonConfig(run_dir, state_dir)
 
     def _mirrors(self, fields: Fields, plain_http: frozenset[str]) -> tuple[tuple[str, str], ...]:
         mirrors: dict[str, str] = {}
@@ -429,6 +433,11 @@ class _Reading:
             remedy = f"use a path of at most {MAX_SOCKET_PATH_BYTES} bytes"
             self._faults.add(fields.value_place(key), message, remedy)
         return path
+
+    def _path_or_none(self, fields: Fields, key: str, default: str) -> str:
+        """Read a path, or "" for what is switched off."""
+        written = fields.text(key)
+        return "" if written is not None and not written.text else self._path(fields, key, default)
 
     def _path(self, fields: Fields, key: str, default: str, scheme: str = "") -> str:
         found = fields.text(key)

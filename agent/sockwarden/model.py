@@ -29,7 +29,7 @@ class Rule(enum.Enum):
     DEFAULT = "default"  # no rule says otherwise
     IMAGE_LIST = "image-list"
     COMMAND_LIST = "command-list"
-    UNKNOWN_ROUTE = "unknown-route"  # the engine has no such endpoint, as far as we know
+    UNKNOWN_ROUTE = "unknown-route"  # the engine has nothing there, as far as we know
     SOCKET_MOUNT = "socket-mount"
     ENGINE_MOUNT = "engine-mount"  # the mount would show the engine's own socket
     UNKNOWN_CONTAINER = "unknown-container"
@@ -50,22 +50,26 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Allow or deny. ``message`` is the exact text for the client, ``remedy`` what to add to allow it."""
+    """Allow or deny. ``message`` is the exact text for the client, ``remedy`` what to add to allow it.
+
+    ``image`` is what the image list said, where it was asked.
+    """
 
     allowed: bool
     rule: Rule
     message: str = ""
     remedy: str = ""
     status: int = 403
+    image: ImageAnswer | None = None
 
     def __post_init__(self) -> None:
         if not self.allowed and not self.message:
             raise AssertionError("a refusal needs a message")
 
 
-def allow(rule: Rule) -> Verdict:
+def allow(rule: Rule, image: ImageAnswer | None = None) -> Verdict:
     """Return the verdict that lets an operation pass because of ``rule``."""
-    return Verdict(allowed=True, rule=rule)
+    return Verdict(allowed=True, rule=rule, image=image)
 
 
 def deny(rule: Rule, message: str, remedy: str = "", status: int = 403) -> Verdict:
@@ -148,11 +152,25 @@ class LocalImage:
     layers: tuple[str, ...] = ()
     manifest_digest: str | None = None
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Its content hashes: its id in either store, and its manifest's digest where the engine tells that."""
+        return (self.id,) if self.manifest_digest in (None, self.id) else (self.id, self.manifest_digest)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """May this image use the socket? ``entry`` is the list entry that matched, ``reason`` why none did."""
+    """May this image use the socket?
+
+    ``entry`` is the list entry that matched, in canonical form, and ``digest`` the content hash by which it did;
+    ``parent`` is the id of the allowed image that it was built on, where that decided. Of a refused image ``reason``
+    says why no entry matched, ``digest`` is its id, ``entry`` the one that covers a name that it bears, and ``local``
+    whether the engine knows of no registry that has it.
+    """
 
     allowed: bool
     entry: str = ""
     reason: str = ""
+    digest: str = ""
+    parent: str = ""
+    local: bool = False

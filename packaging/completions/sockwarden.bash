@@ -3,16 +3,17 @@
 _sockwarden() {
 	local current=${COMP_WORDS[COMP_CWORD]} command='' files=yes word words
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-		case $word in run|check|explain|status|doctor|guard|reload|demo) command=$word; break ;; esac
+		case $word in run|check|explain|status|doctor|guard|digests|reload|demo) command=$word; break ;; esac
 	done
 	case $command in
-	'') words='run check explain status doctor guard reload demo --version --color --help' ;;
+	'') words='run check explain status doctor guard digests reload demo --version --color --help' ;;
 	run) words='--config --guard --guard-required --help' ;;
 	check) words='--json --help' ;;
 	explain) words='--policy --as --enforce-host --body --json --help' ;;
 	status) words='--config --json --help' ;;
 	doctor) words='--config --try --json --help' ;;
 	guard) words='status unload --config --force --json --help' files=no ;;
+	digests) words='lock verify show refresh --policy --output --parallel --config --lock --json --help' ;;
 	reload) words='--config --help' ;;
 	demo) words='--keep --help' ;;
 	esac

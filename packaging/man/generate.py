@@ -66,7 +66,9 @@ _FILES: Final = (
     ("/etc/sockwarden/admin-settings.json", "The policy: sockwarden-policy(5)."),
     ("/run/sockwarden/engine.sock", "The engine's own socket while the daemon is in front of it (takeover by swap)."),
     ("/run/sockwarden/control.sock", "Where status and reload ask the daemon; for root only."),
+    ("/var/lib/sockwarden/answers.jsonl", "Answers of registries, kept over restarts (daemon.state_dir)."),
     ("/root/.docker/config.json", "Credentials for registries, as docker login leaves them, if there is one."),
+    ("/etc/docker/certs.d/HOST", "CAs and client certificates of the registry HOST or HOST:PORT, as for the engine."),
 )
 _SIGNALS: Final = (
     ("SIGHUP", "Read the policy again and open the audit file anew. A policy with faults leaves the old one in force."),
@@ -112,15 +114,32 @@ def _see_also(*pages: str) -> str:
 
 def _subcommands() -> dict[str, tuple[str, argparse.ArgumentParser]]:
     """Return the subcommands: their help line and their parser."""
-    for action in build_parser()._actions:  # noqa: SLF001  # argparse has no public way to its own tree
+    return _below(build_parser())
+
+
+def _below(parser: argparse.ArgumentParser) -> dict[str, tuple[str, argparse.ArgumentParser]]:
+    """Return what stands directly below a parser, each with its help line."""
+    found: dict[str, tuple[str, argparse.ArgumentParser]] = {}
+    for action in parser._actions:  # noqa: SLF001  # argparse has no public way to its own tree
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             lines = {choice.dest: choice.help or "" for choice in action._choices_actions}  # noqa: SLF001
-            return {name: (lines[name], parser) for name, parser in action.choices.items()}
-    raise AssertionError("the parser has subcommands")
+            found |= {name: (lines[name], each) for name, each in action.choices.items()}
+    return found
+
+
+def _all_subcommands() -> dict[str, tuple[str, argparse.ArgumentParser]]:
+    """Return the subcommands, and below each one its own, by their full names."""
+    found: dict[str, tuple[str, argparse.ArgumentParser]] = {}
+    for name, (line, parser) in _subcommands().items():
+        found[name] = (line, parser)
+        found |= {f"{name} {each}": value for each, value in _below(parser).items()}
+    return found
 
 
 def _arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [action for action in parser._actions if action.dest not in ("help", "command")]  # noqa: SLF001
+    tree = argparse._SubParsersAction  # noqa: SLF001
+    actions = parser._actions  # noqa: SLF001
+    return [action for action in actions if action.dest != "help" and not isinstance(action, tree)]
 
 
 def _spelling(action: argparse.Action) -> str:
@@ -134,7 +153,8 @@ def _synopsis(name: str, parser: argparse.ArgumentParser) -> str:
     parts = [f"\\fBsockwarden {name}\\fR"]
     for action in _arguments(parser):
         text = _escape(_spelling(action))
-        parts.append(text if action.required else f"[{text}]")
+        needed = action.required and action.nargs != "*"
+        parts.append(text if needed else f"[{text}{' ...' if action.nargs == '*' else ''}]")
     return " ".join(parts)
 
 
@@ -146,10 +166,11 @@ def _exit_codes() -> Iterator[tuple[str, str]]:
 
 def command_page() -> str:
     """Return sockwarden(8)."""
-    commands = _subcommands()
+    commands = _all_subcommands()
     out = [_title("sockwarden", 8), _section("NAME"), "sockwarden \\- the warden of docker.sock on Linux hosts\n"]
     out.append(_section("SYNOPSIS"))
-    out.append("\n.br\n".join(_synopsis(name, parser) for name, (_, parser) in commands.items()) + "\n")
+    leaves = {name: parser for name, (_, parser) in commands.items() if not _below(parser)}
+    out.append("\n.br\n".join(_synopsis(name, parser) for name, parser in leaves.items()) + "\n")
     out += [_section("DESCRIPTION"), _paragraph(_DESCRIPTION) + "\n", _section("OPTIONS")]
     out += [_item(_spelling(action), _stopped(action.help or "")) for action in _arguments(build_parser())]
     out.append(_section("COMMANDS"))
@@ -364,11 +385,13 @@ def completion() -> str:
     general = " ".join(option for action in _arguments(build_parser()) for option in action.option_strings)
     cases = []
     for name, (_, parser) in commands.items():
-        options = " ".join(option for action in _arguments(parser) for option in action.option_strings[-1:])
+        parsers = [parser, *(each for _, each in _below(parser).values())]
+        known = (option for each in parsers for action in _arguments(each) for option in action.option_strings[-1:])
         chosen = [
             str(word) for action in _arguments(parser) if not action.option_strings for word in action.choices or ()
         ]
-        cases.append(f"\t{name}) words='{' '.join([*chosen, options])} --help'{' files=no' if chosen else ''} ;;\n")
+        words = " ".join(dict.fromkeys((*chosen, *_below(parser), *known)))
+        cases.append(f"\t{name}) words='{words} --help'{' files=no' if chosen else ''} ;;\n")
     return (
         "# bash completion for sockwarden. Written by packaging/man/generate.py: change its sources, not this file.\n\n"
         "_sockwarden() {\n\tlocal current=${COMP_WORDS[COMP_CWORD]} command='' files=yes word words\n"

@@ -6,14 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import re
-import shutil
-import subprocess
-import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
+from tests.integration.real_registry import CONFIG_TYPES, RealRegistry
 
 from sockwarden.dockerapi.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from sockwarden.dockerapi.reference import parse_entry
@@ -30,120 +26,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EVIL = "sha256:" + "e" * 64
-READY_SECONDS = 30.0
-CONFIG_TYPES = {
-    OCI_MANIFEST: "application/vnd.oci.image.config.v1+json",
-    DOCKER_MANIFEST: "application/vnd.docker.container.image.v1+json",
-}
-
-
-def sha(body: bytes) -> str:
-    return "sha256:" + hashlib.sha256(body).hexdigest()
-
-
-class RealRegistry:
-    """One docker-registry process on a free loopback port; stopped and started again it keeps both data and port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.host = "127.0.0.1:0"
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        config = self._folder / "config.yml"
-        config.write_text(
-            f"version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {self._folder}/data}}}}\n"
-            f"http: {{addr: '{self.host}'}}\n"
-        )
-        process = subprocess.Popen(
-            ["docker-registry", "serve", str(config)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-        )
-        self._process = process
-        assert process.stderr is not None
-        log = process.stderr
-        ready = threading.Event()
-
-        def follow() -> None:
-            for line in log:
-                if match := re.search(r"listening on (127\.0\.0\.1:[0-9]+)", line):
-                    self.host = match[1]
-                    ready.set()
-            log.close()
-
-        self._reader = threading.Thread(target=follow)
-        self._reader.start()
-        if not ready.wait(READY_SECONDS):
-            self.stop()
-            raise AssertionError("docker-registry did not come up")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._reader.join()
-            self._process = None
-
-    def _blob(self, path: str, body: bytes) -> str:
-        with httpx.Client(trust_env=False) as client:
-            where = client.post(f"http://{self.host}/v2/{path}/blobs/uploads/").headers["location"]
-            answer = client.put(httpx.URL(where).copy_merge_params({"digest": sha(body)}), content=body)
-        assert answer.status_code == 201, answer.text
-        return sha(body)
-
-    def put(self, path: str, reference: str, document: dict[str, Any]) -> str:
-        body = json.dumps(document).encode()
-        with httpx.Client(trust_env=False) as client:
-            headers = {"content-type": document["mediaType"]}
-            answer = client.put(f"http://{self.host}/v2/{path}/manifests/{reference}", content=body, headers=headers)
-        assert answer.status_code == 201, answer.text
-        return sha(body)
-
-    def image(self, path: str, tag: str, name: str, media_type: str = DOCKER_MANIFEST) -> tuple[str, str]:
-        """Push a one-platform image and return (manifest digest, config digest)."""
-        layer = f"layer of {name}".encode()
-        config = json.dumps({"architecture": "amd64", "os": "linux", "name": name}).encode()
-        descriptors = [
-            {"mediaType": kind, "digest": self._blob(path, body), "size": len(body)}
-            for kind, body in (
-                (CONFIG_TYPES[media_type], config),
-                ("application/vnd.docker.image.rootfs.diff.tar.gzip", layer),
-            )
-        ]
-        document = {"schemaVersion": 2, "mediaType": media_type, "config": descriptors[0], "layers": descriptors[1:]}
-        return self.put(path, tag, document), sha(config)
-
-    def index(self, path: str, tag: str, list_type: str, media_type: str, *names: str) -> tuple[str, list[str]]:
-        """Push a multi-platform image and return (index digest, all digests below it)."""
-        below: list[str] = []
-        listed = []
-        for name in names:
-            digest, config = self.image(path, f"only-{name}", name, media_type)
-            below += (digest, config)
-            platform = {"os": "linux", "architecture": name}
-            size = len(httpx.get(f"http://{self.host}/v2/{path}/manifests/{digest}", trust_env=False).content)
-            listed.append({"mediaType": media_type, "digest": digest, "size": size, "platform": platform})
-        return self.put(path, tag, {"schemaVersion": 2, "mediaType": list_type, "manifests": listed}), below
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
     """One registry for every test that does not stop it; each test uses repositories of its own."""
-    yield from running(tmp_path_factory.mktemp("registry"))
+    yield from RealRegistry.running(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[RealRegistry]:
     """A registry that the test may stop."""
-    yield from running(tmp_path)
-
-
-def running(folder: Path) -> Iterator[RealRegistry]:
-    if shutil.which("docker-registry") is None:
-        pytest.skip("docker-registry is not installed")
-    registry = RealRegistry(folder)
-    registry.start()
-    yield registry
-    registry.stop()
+    yield from RealRegistry.running(tmp_path)
 
 
 class Clock:
@@ -392,3 +286,68 @@ def test_an_anonymous_token_opens_the_repository():
     manifests = [target for target in seen if target.startswith("/v2")]
     assert seen[1] == "/token?scope=repository%3Aapp%3Apull&service=reg"
     assert manifests == ["/v2/app/manifests/1", "/v2/app/manifests/1", "/v2/app/manifests/2"]
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_a_server_that_asks_for_a_wait_is_left_alone_and_asked_again_after_it(status):
+    seen = []
+
+    def answer(line: str, _: dict[str, str]) -> bytes:
+        seen.append(line.split(" ", maxsplit=1)[0])
+        if len(seen) == 1:
+            return http(status, retry_after="30")
+        return http("200 OK", IMAGE, content_type=DOCKER_MANIFEST, ratelimit_limit="100;w=21600")
+
+    async def whole() -> list[int]:
+        clock = Clock()
+        asked = []
+        async with serving(answer) as host:
+            client = RegistryClient(RegistrySettings(), clock=clock)
+            repository = Repository(host, "app")
+            for now in (1000, 1001, 1029):
+                clock.now = now
+                with pytest.raises(RegistryError, match="left alone for 30 seconds"):
+                    await client.manifest(repository, "1")
+                asked.append(len(seen))
+            clock.now = 1034
+            assert (await client.manifest(repository, "1")).config == EVIL
+            await client.close()
+        return asked
+
+    assert asyncio.run(whole()) == [1, 1, 1]
+
+
+def test_a_server_without_any_media_type_is_read_by_shape():
+    async def question(client: RegistryClient, repository: Repository) -> str | None:
+        return (await client.manifest(repository, "1")).config
+
+    plain = IMAGE.replace(b'"mediaType": "' + DOCKER_MANIFEST.encode() + b'", ', b"")
+    assert plain != IMAGE
+    assert ask_hostile(lambda *_: http("200 OK", plain, content_type="application/octet-stream"), question) == EVIL
+
+
+def test_a_server_that_names_the_manifest_by_sha512_is_verified_by_it():
+    right = "sha512:" + hashlib.sha512(IMAGE).hexdigest()
+
+    async def question(client: RegistryClient, repository: Repository) -> str:
+        return await client.head(repository, "1")
+
+    digest = "sha256:" + hashlib.sha256(IMAGE).hexdigest()
+
+    def answer(line: str, _: dict[str, str]) -> bytes:
+        body = b"" if line.startswith("HEAD") else IMAGE
+        return http("200 OK", body, content_type=DOCKER_MANIFEST, docker_content_digest=right)
+
+    assert ask_hostile(answer, question) == digest
+
+
+def test_a_manifest_of_schema_1_is_refused_with_what_to_do():
+    schema1 = b'{"schemaVersion": 1, "name": "app", "tag": "1", "fsLayers": [], "history": []}'
+
+    async def question(client: RegistryClient, repository: Repository) -> str:
+        with pytest.raises(RegistryError, match="schema 1") as caught:
+            await client.manifest(repository, "1")
+        return caught.value.remedy
+
+    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    assert "push it again" in ask_hostile(lambda *_: http("200 OK", schema1, content_type=kind), question)

@@ -35,13 +35,17 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=20,
 )
-image_texts = st.sampled_from(["docker", "docker:cli", "a/b:*", "*", "ghcr.io/a/b@sha256:" + "0" * 64])
+image_texts = st.sampled_from(
+    ["docker", "docker:cli", "a/b:*", "a/*:*", "r.example/*:1.*", "*/*:*", "*", "ghcr.io/a/b@sha256:" + "0" * 64]
+)
+id_texts = st.sampled_from(["sha256:" + "0" * 64, "0" * 64, "sha256:0"])
 documents = st.fixed_dictionaries(
     {},
     optional={
         "configurationFileVersion": st.just(2) | values,
         "$schema": texts | values,
-        "sockwarden": st.just({}) | values,
+        "sockwarden": st.fixed_dictionaries({}, optional={"localImages": st.lists(id_texts, max_size=3) | values})
+        | values,
         "imageAccessManagement": values,
         ECI: values
         | st.fixed_dictionaries(
@@ -140,4 +144,5 @@ def test_white_space_does_not_change_the_meaning(value):
             spread.allow_derived,
             spread.commands,
         )
+        assert compact.local_images == spread.local_images
         assert [entry.pattern for entry in compact.images] == [entry.pattern for entry in spread.images]

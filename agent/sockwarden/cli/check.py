@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from sockwarden.cli.screen import Screen
+    from sockwarden.policy.document import PolicyDocument
 
 
 def main(arguments: argparse.Namespace, screen: Screen) -> int:
@@ -47,10 +48,19 @@ def _check_policy(file: str) -> dict[str, Any]:
     rules = CommandRules.compile(document.commands.kind, document.commands.names)
     names = ", ".join(document.commands.names) or "nothing"
     summary = (
-        f"{len(document.images)} image entries, derived images {'allowed' if document.allow_derived else 'refused'}, "
+        f"{_images(document)}, derived images {'allowed' if document.allow_derived else 'refused'}, "
         f"command list: {document.commands.kind} {names}"
         if document.enabled
         else "switched off: nothing is enforced"
     )
     notices = [*map(str, document.notices), *(f"{file}: {note}" for note in rules.notes)]
     return {"file": file, "valid": True, "faults": [], "notices": notices, "summary": summary}
+
+
+def _images(document: PolicyDocument) -> str:
+    """Return what may use the socket, by number, with what is found out image by image."""
+    lazy = sum(not entry.pattern.is_single for entry in document.images if not entry.pattern.is_everything)
+    words = [f"{len(document.images)} image entries" + (f" ({lazy} by pattern)" if lazy else "")]
+    if document.local_images:
+        words.append(f"{len(document.local_images)} local images by id")
+    return ", ".join(words)

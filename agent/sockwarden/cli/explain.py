@@ -10,13 +10,21 @@ from sockwarden.config import MOVED_SOCKET, PUBLIC_SOCKET
 from sockwarden.dockerapi.bodies import read_create
 from sockwarden.dockerapi.commands import command_for
 from sockwarden.dockerapi.gojson import MAX_JSON_BODY_BYTES
-from sockwarden.dockerapi.reference import InvalidReference, parse_reference
+from sockwarden.dockerapi.reference import (
+    ANY,
+    ImagePattern,
+    InvalidReference,
+    Reference,
+    canonical,
+    parse_reference,
+)
 from sockwarden.dockerapi.routes import match, operation_key
 from sockwarden.dockerapi.target import ASTERISK, parse_target
 from sockwarden.errors import ClientError, ExitCode, SockwardenError
 from sockwarden.gateway import refusal
 from sockwarden.identity.paths import HostPaths
 from sockwarden.model import (
+    DIGEST,
     Client,
     Container,
     ContainerClient,
@@ -64,6 +72,8 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
         screen.print(f"{word}: rule {answer['rule']}, command {answer['command']}")
         if answer["message"]:
             screen.print(f"  the client reads: {answer['message']}")
+        if answer["entry"]:
+            screen.print(f"  its image is called as the entry {answer['entry']!r} says; the daemon compares content")
         if answer["remedy"]:
             screen.print(f"  to allow it: {answer['remedy']}")
     return ExitCode.OK if answer["decision"] == "allow" else ExitCode.DENIED
@@ -96,6 +106,7 @@ def _explain(generation: Generation, arguments: argparse.Namespace) -> dict[str,
         "status": None if verdict.allowed else verdict.status,
         "message": verdict.message,
         "remedy": verdict.remedy,
+        "entry": image.entry if image is not None and image.allowed else "",
     }
 
 
@@ -111,21 +122,29 @@ def _client(document: PolicyDocument, text: str) -> tuple[Client, ImageAnswer | 
 
 def _listed(document: PolicyDocument, text: str) -> ImageAnswer:
     """Answer by names, as the file can: the daemon compares digests."""
+    shown = canonical(text)
+    if any(entry.pattern.is_everything for entry in document.images):
+        return ImageAnswer(allowed=True, entry=ANY)
+    if DIGEST.fullmatch(shown):
+        if shown in document.local_images:
+            return ImageAnswer(allowed=True, entry=shown, digest=shown)
+        return ImageAnswer(allowed=False, reason="no entry of sockwarden.localImages is its id", digest=shown)
     try:
-        wanted = parse_reference(text)
+        wanted = parse_reference(shown)
     except InvalidReference as error:
         raise SockwardenError(f"{text!r} is not an image reference: {error}") from error
     for entry in document.images:
-        pattern = entry.pattern
-        if pattern.is_everything:
-            return ImageAnswer(allowed=True, entry=entry.text)
-        if pattern.name != wanted.name:
-            continue
-        same_digest = pattern.digest is not None and pattern.digest == wanted.digest
-        same_tag = pattern.digest is None and wanted.digest is None and pattern.tag == (wanted.tag or "latest")
-        if pattern.is_any_tag or same_digest or same_tag:
-            return ImageAnswer(allowed=True, entry=entry.text)
+        if _matches(entry.pattern, wanted):
+            return ImageAnswer(allowed=True, entry=str(entry.pattern))
     return ImageAnswer(allowed=False, reason="no entry of the image list matches its reference")
+
+
+def _matches(pattern: ImagePattern, wanted: Reference) -> bool:
+    if not pattern.covers(wanted.domain, wanted.path):
+        return False
+    if wanted.digest is None:
+        return pattern.covers_tag(wanted.tag or "")
+    return pattern.is_any_tag or pattern.digest == wanted.digest
 
 
 def _judge_body(generation: Generation, body: bytes) -> Verdict | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sockwarden import __version__
-from sockwarden.cli import check, demo, doctor, explain, guard, reload, run, status
+from sockwarden.cli import check, demo, digests, doctor, explain, guard, reload, run, status
 from sockwarden.cli.screen import Screen
 from sockwarden.config import DEFAULT_FILE, GuardMode, RequiredRung
 from sockwarden.errors import DocumentError, ExitCode, SockwardenError
@@ -23,7 +23,7 @@ _EXIT_CODES = """exit codes:
   0   done; check: no fault; explain: allowed; status: protected; doctor: nothing open was found
   1   failed; check, explain: see the message; doctor: something is open, or cannot be told
   2   wrong usage
-  3   explain: denied; status: not protected
+  3   explain: denied; status: not protected; digests verify: a tag has moved or is gone
   69  the engine, the agent or a registry does not answer
   77  needs root, or a capability that is missing
   78  a policy or configuration file has faults
@@ -109,6 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
     _json_option(command)
     command.set_defaults(main=guard.main)
 
+    _digests(commands)
+
     command = commands.add_parser("reload", help="let the running agent read its policy file again (as SIGHUP does)")
     _config_option(command)
     command.set_defaults(main=reload.main)
@@ -117,6 +119,66 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--keep", action="store_true", help="keep the throw-away files, for a look at the logs")
     command.set_defaults(main=demo.main)
     return parser
+
+
+def _digests(commands: Any) -> None:
+    command = commands.add_parser(
+        "digests",
+        help="what the image list's entries stand for: lock it for a fleet, show it, ask registries again",
+        description="The daemon compares the content of images with digests that registries gave for the entries of "
+        "the image list, or that a lock file gives (policy.lock in sockwarden.toml).",
+    )
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    action = actions.add_parser(
+        "lock",
+        help="resolve every entry of a policy once, and write a lock file",
+        description="Hosts with that file never ask a registry. It counts only for the very bytes of this policy. "
+        "Entries with a * cannot be locked and are named. If one entry cannot be resolved nothing is written.",
+    )
+    action.add_argument("--policy", required=True, metavar="FILE", help="the policy, admin-settings.json")
+    action.add_argument("--output", metavar="FILE", help="where to write the lock file (standard output)")
+    _asking_options(action)
+    action.set_defaults(main=digests.lock)
+
+    action = actions.add_parser(
+        "verify",
+        help="ask registries whether tags still point where a lock file says",
+        description="Exit code 0 when all do, 3 when one has moved or is gone, 69 when a registry cannot be asked.",
+    )
+    action.add_argument("--lock", required=True, metavar="FILE", help="the lock file")
+    action.add_argument("--policy", metavar="FILE", help="also check that the lock file is that of this policy")
+    _asking_options(action)
+    _json_option(action)
+    action.set_defaults(main=digests.verify)
+
+    action = actions.add_parser(
+        "show",
+        help="the digest of each entry, who said so, how old it is, and what is in its grace time",
+        description="Asks the running agent; if none runs, shows what it would begin with: the lock file, or the "
+        "answers that are kept in daemon.state_dir.",
+    )
+    action.add_argument("entries", nargs="*", metavar="ENTRY", help="only these entries")
+    _config_option(action)
+    _json_option(action)
+    action.set_defaults(main=digests.show)
+
+    action = actions.add_parser(
+        "refresh",
+        help="let the running agent ask registries now",
+        description="Exit code 69 when an entry could not be refreshed; its last answer then stays in force.",
+    )
+    action.add_argument("entries", nargs="*", metavar="ENTRY", help="only these entries")
+    _config_option(action)
+    _json_option(action)
+    action.set_defaults(main=digests.refresh)
+
+
+def _asking_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--parallel", type=int, choices=range(1, 65), default=8, metavar="N", help="entries asked at once, 1 to 64 (8)"
+    )
+    _config_option(command)
 
 
 def _config_option(command: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,16 @@ class Screen:
         print(f"{self.paint('sockwarden:', 'red', sys.stderr)} {message}", file=sys.stderr)
         if remedy:
             print(f"  remedy: {remedy}", file=sys.stderr)
+
+    def note(self, message: str) -> None:
+        """Print a line on standard error, beside output that may go into a file."""
+        print(message, file=sys.stderr)
+
+    def progress(self, text: str) -> None:
+        """Replace the progress line on standard error, "" to remove it; only on a terminal."""
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
     def faults(self, error: DocumentError) -> None:
         """Print every fault of a document with its line, on standard error."""

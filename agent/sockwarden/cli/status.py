@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from sockwarden.cli.imagewords import unresolved_words
 from sockwarden.errors import ExitCode
 from sockwarden.service.control import ask_agent
 from sockwarden.service.sources import read_config
@@ -70,8 +71,22 @@ def _show(status: dict[str, Any], screen: Screen) -> None:
     screen.print(f"clients   known by {identity['source']}: {identity['why']}")
     screen.print(f"life      {life['source']}{': ' if life['why'] else ''}{life['why']}")
     for image in status["images"]:
-        age = "not resolved as a whole" if image["age_seconds"] is None else f"{image['age_seconds']:.0f} s old"
+        if image["age_seconds"] is None:
+            screen.print(f"image     {image['entry']}: {unresolved_words(image)}")
+            continue
+        age = f"{image['age_seconds']:.0f} s old"
+        source = f" by {image['source']}" if image["source"] else ""
+        grace = f"; {len(image['grace'])} earlier in grace time" if image["grace"] else ""
         error = f"; {image['error']}" if image["error"] else ""
-        screen.print(f"image     {image['entry']}: {image['digests']} digests, {age}{error}")
+        screen.print(f"image     {image['entry']}: {image['digests']} digests{source}, {age}{grace}{error}")
+    answers = status["answers"]
+    if answers["lock"] is not None:
+        screen.print(f"lock      {answers['lock']['file']}, written {answers['lock']['created']}; no registry is asked")
+    if answers["cache"] is not None and answers["cache"]["error"]:
+        screen.print(f"kept      {answers['cache']['error']}")
+    for fault in status["registries"]["faults"]:
+        screen.print(f"registry  {fault}")
+    for host, one in status["registries"]["limits"].items():
+        screen.print(f"registry  {host}: {one['remaining']} of {one['limit']} pulls left")
     screen.print(f"metrics   {status['metrics'] or 'off'}")
     screen.print(f"audit     {status['audit']['file'] or 'standard output'}, {status['audit']['lost']} lost")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from sockwarden.demo import isolation
 from sockwarden.demo.child import Child, ChildError, clean_environment, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 START_SECONDS: Final = 60.0
 """A cold dockerd on a slow disk needs some seconds; a minute means that it will not come."""
@@ -37,6 +38,9 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 LONGEST_SOCKET: Final = "exec/containerd/containerd.sock.ttrpc"
 """The longest name of a socket that dockerd or containerd makes below our directory."""
 
+CONTAINERD_STORE: Final = "containerd-snapshotter"
+"""The feature that keeps images in containerd's store, where the id of an image is the digest of its index."""
+
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -52,9 +56,9 @@ def engine_answers(socket_path: Path) -> bool:
     return False
 
 
-def program(name: str, package: str) -> str:
-    """Return the path of an installed program. Raises ``ChildError`` that names the package."""
-    found = shutil.which(name)
+def program(name: str, package: str, path: str | None = None) -> str:
+    """Return where a program is on ``path``, by default PATH. Raises ``ChildError`` that names the package."""
+    found = shutil.which(name, path=path)
     if found is None:
         raise ChildError(f"{name} is not installed", remedy=f"run 'make setup' (Debian: {package})")
     return found
@@ -67,14 +71,29 @@ def docker_cli() -> str:
 
 
 class ThrowAwayEngine:
-    """A dockerd below ``root``. ``private``: in its own mount namespace (else the caller made one)."""
+    """A dockerd below ``root``. ``private``: in its own mount namespace (else the caller made one).
 
-    def __init__(self, root: Path, *, socket_path: Path | None = None, mirror: str = "", private: bool = True) -> None:
+    ``programs`` are folders that are looked into before PATH, for another version than the installed one;
+    ``features`` those of dockerd's configuration file.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        socket_path: Path | None = None,
+        mirror: str = "",
+        private: bool = True,
+        programs: tuple[Path, ...] = (),
+        features: Mapping[str, bool] | None = None,
+    ) -> None:
         self.root: Final = root
         self.socket: Final = socket_path or root / "docker.sock"
         self.cgroup_parent: Final = f"/{root.name}"
         self._mirror: Final = mirror
         self._private: Final = private
+        self._programs: Final = programs
+        self._features: Final = features or {}
         self._child: Final = Child("dockerd", root / "dockerd.log")
         self._made: list[Path] = []
 
@@ -94,21 +113,25 @@ class ThrowAwayEngine:
             raise ChildError(f"{self.root}: too long a path for unix sockets", remedy="set TMPDIR to a shorter one")
         if self._private:
             self._made = [each for each in isolation.PRIVATE_DIRECTORIES if not each.exists()]
-        (self.root / "daemon.json").write_text("{}", "utf-8")
+        (self.root / "daemon.json").write_text(json.dumps({"features": dict(self._features)}), "utf-8")
+        environment = clean_environment(self.root)
+        environment["PATH"] = os.pathsep.join([*map(str, self._programs), environment["PATH"]])
         command = [
-            *(program("dockerd", "docker.io"), "--config-file", str(self.root / "daemon.json")),
+            *(program("dockerd", "docker.io", environment["PATH"]), "--config-file", str(self.root / "daemon.json")),
             *("--data-root", str(self.root / "data"), "--exec-root", str(self.root / "exec")),
             *("--pidfile", str(self.root / "dockerd.pid"), "--host", f"unix://{self.socket}"),
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--userland-proxy=false"),
-            *("--storage-driver", self._storage_driver(), "--cgroup-parent", self.cgroup_parent),
+            *("--cgroup-parent", self.cgroup_parent),
             *("--exec-opt", "native.cgroupdriver=cgroupfs", "--shutdown-timeout", "3"),
             *("--insecure-registry", "127.0.0.0/8"),
         ]
+        if not self._features.get(CONTAINERD_STORE):  # its snapshotters have other names than graph drivers
+            command += ["--storage-driver", self._storage_driver()]
         if self._private:  # in the host's network namespace: its settings are not ours to change
             command.append("--ip-forward=false")
         if self._mirror:
             command += ["--registry-mirror", self._mirror]
-        self._child.start(command, clean_environment(self.root), private=self._private)
+        self._child.start(command, environment, private=self._private)
         self._child.wait_until(lambda: engine_answers(self.socket), START_SECONDS, "answers /_ping")
 
     def environment(self, host: Path | None = None) -> dict[str, str]:

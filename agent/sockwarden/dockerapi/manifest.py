@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -67,6 +68,14 @@ _IMAGE_CONFIGS: Final = frozenset(
 )
 """Config types that the engine runs as an image. Anything else is an artifact: a chart, a signature, a plugin."""
 
+_GENERIC: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream"})
+"""What plain web servers and object stores call every file: says nothing, so that the body's shape has to."""
+
+_HASHES: Final = {"sha256": 64, "sha512": 128}
+"""The algorithms that the OCI image spec registers, with the number of their hexadecimal digits."""
+
+_DIGEST: Final = re.compile(r"[a-z0-9]+(?:[+._\-][a-z0-9]+)*:[A-Za-z0-9=_\-]{1,256}")  # OCI image spec: descriptor.md
+
 _ATTESTATION_KEY: Final = "vnd.docker.reference.type"
 _ATTESTATION: Final = "attestation-manifest"
 
@@ -76,7 +85,10 @@ class Manifest:
     """One verified manifest. ``config`` is None for an index and for an artifact that no engine can run.
 
     ``children`` are the images and nested indexes of an index; attestations and unknown types are left out,
-    because no container can be made from them.
+    because no container can be made from them. Attestations without the annotation (platform unknown/unknown alone
+    marks them) are children as any other, and may be: to allow a digest allows the publisher's bytes under it and
+    nothing else, and an attestation's bytes are JSON where an engine needs a tar file, so that none runs them.
+    ``subject`` (a referrer) says what a manifest is about, not what it is: it is not read.
     """
 
     digest: str
@@ -100,19 +112,17 @@ def digest_of(body: bytes) -> str:
 def parse_manifest(body: bytes, content_type: str, expected: str | None) -> Manifest:
     """Verify ``body`` against the digest ``expected`` and return what it names.
 
-    With ``expected`` None (asked by tag, and the registry named no digest) the body's own digest is taken.
+    ``expected`` may be of sha512; engines name an image by sha256 even so, and so does the answer. With
+    ``expected`` None (asked by tag, and the registry named no digest) the body's own digest is taken.
 
     Raises:
         RegistryError: the bytes do not hash to ``expected``, or are not an index or image manifest.
     """
     if len(body) > MAX_MANIFEST_BYTES:
         _refuse(f"the manifest has more than {MAX_MANIFEST_BYTES} bytes")
+    if expected is not None:
+        _verify(body, expected)
     digest = digest_of(body)
-    if expected is not None and digest != expected:
-        raise RegistryError(
-            f"the registry answered {expected} with bytes that hash to {digest}",
-            remedy="do not trust this registry or the mirror in front of it until the difference is explained",
-        )
     document = _document(body)
     media_type = _media_type(content_type, document)
     kind = _KINDS[media_type]
@@ -126,7 +136,20 @@ def parse_manifest(body: bytes, content_type: str, expected: str | None) -> Mani
         return Manifest(digest, kind, media_type, children=_children(document["manifests"]))
     _check_layers(document.get("layers"))
     config_type, config = _descriptor(document["config"], "config")
-    return Manifest(digest, kind, media_type, config=config if config_type in _IMAGE_CONFIGS else None)
+    runs = config_type in _IMAGE_CONFIGS
+    return Manifest(digest, kind, media_type, config=_sha256(config) if runs else None)
+
+
+def _verify(body: bytes, expected: str) -> None:
+    algorithm = expected.partition(":")[0]
+    if algorithm not in _HASHES:
+        _refuse(f"the registry names the manifest by {algorithm!r}, which cannot be verified")
+    found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
+    if found != expected:
+        raise RegistryError(
+            f"the registry answered {expected} with bytes that hash to {found}",
+            remedy="do not trust this registry or the mirror in front of it until the difference is explained",
+        )
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -139,7 +162,7 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         _refuse("the manifest is not a JSON object")
     if document.get("schemaVersion") == 1:
-        _refuse("the manifest is of schema 1, which names no image by content")
+        _refuse_schema1()
     if document.get("schemaVersion") != 2:
         _refuse("the manifest has no schemaVersion 2")
     return document
@@ -152,11 +175,13 @@ def _media_type(content_type: str, document: dict[str, Any]) -> str:
     if not isinstance(inside, str):
         _refuse("the mediaType of the manifest is not a text")
     if header in _SCHEMA1 or inside in _SCHEMA1:
-        _refuse("the manifest is of schema 1, which names no image by content")
+        _refuse_schema1()
     if inside and header in _KINDS and inside != header:
         _refuse(f"the manifest calls itself {inside!r} and the registry calls it {header!r}")
     # The digest covers the body and not the header: what the body says of itself weighs more.
     media_type = inside or header
+    if media_type in _GENERIC:
+        media_type = OCI_INDEX if "manifests" in document else OCI_MANIFEST  # only OCI's may leave it out
     if media_type not in _KINDS:
         _refuse(f"the registry answered with {media_type!r}, which is neither an image nor an index")
     return media_type
@@ -174,7 +199,7 @@ def _children(manifests: object) -> tuple[str, ...]:
         attests = isinstance(annotations, dict) and annotations.get(_ATTESTATION_KEY) == _ATTESTATION
         # OCI image index: implementations must ignore media types that they do not know.
         if media_type in _KINDS and not attests:
-            children[digest] = None
+            children[_sha256(digest)] = None
     return tuple(children)
 
 
@@ -195,9 +220,22 @@ def _descriptor(item: object, place: str) -> tuple[str, str]:
     digest = item.get("digest")
     if not isinstance(media_type, str):
         _refuse(f"an entry of {place!r} in the manifest has a mediaType that is not a text")
-    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        _refuse(f"an entry of {place!r} in the manifest has no sha256 digest")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        _refuse(f"an entry of {place!r} in the manifest has no digest")
+    algorithm, _, text = digest.partition(":")
+    if algorithm in _HASHES and not re.fullmatch(f"[0-9a-f]{{{_HASHES[algorithm]}}}", text):
+        _refuse(f"an entry of {place!r} in the manifest has no digest")
     return media_type, digest
+
+
+def _sha256(digest: str) -> str:
+    """Return a digest by which engines know an image: theirs are all of sha256 (moby: image/store.go)."""
+    if not DIGEST.fullmatch(digest):
+        raise RegistryError(
+            f"the manifest names content by {digest.partition(':')[0]}, and engines know images by sha256 alone",
+            remedy="build and push the image again with sha256, which every tool takes unless told otherwise",
+        )
+    return digest
 
 
 _REMEDY: Final = "look at it with 'docker buildx imagetools inspect', and push the image again if it is damaged"
@@ -205,6 +243,13 @@ _REMEDY: Final = "look at it with 'docker buildx imagetools inspect', and push t
 
 def _refuse(message: str) -> NoReturn:
     raise RegistryError(message, remedy=_REMEDY)
+
+
+def _refuse_schema1() -> NoReturn:
+    raise RegistryError(
+        "the manifest is of schema 1, which names no image by content",
+        remedy="pull the image and push it again with an engine of this decade: that writes schema 2",
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

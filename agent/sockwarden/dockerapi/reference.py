@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from sockwarden.dockerapi.nameglob import STAR, fault_of, filled, fits, path_fits
 from sockwarden.errors import SockwardenError
 
 DEFAULT_DOMAIN: Final = "docker.io"
@@ -31,16 +32,21 @@ _PATH: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
+_IMAGE_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_PART_OF_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 
 ANY: Final = "*"
 """As a tag: every tag of the repository. As a whole entry: every image."""
+
+_LIKE_EVERYTHING: Final = frozenset({"*:*", "*:latest", "docker.io/*:*"})
+"""Entries that look as if they meant every image. Completed as Docker does it, they mean ``library/*``."""
 
 
 class InvalidReference(SockwardenError):  # noqa: N818 - errors here are named by what is wrong, as in errors.py
     """The text is no reference to an image. ``reason`` says why, without the text."""
 
-    def __init__(self, text: str, reason: str) -> None:
-        super().__init__(f"invalid image reference {text[:MAX_REFERENCE]!r}: {reason}")
+    def __init__(self, text: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"invalid image reference {text[:MAX_REFERENCE]!r}: {reason}", remedy=remedy)
         self.reason: Final = reason
 
 
@@ -133,12 +139,32 @@ def _split_domain(text: str) -> tuple[str, str]:
     return first, rest
 
 
+def canonical(text: str, image_id: str = "") -> str:
+    """Return the one form in which logs and messages show what somebody called an image.
+
+    That is ``registry/path:tag`` or ``registry/path@digest`` (the engine ignores a tag beside a digest), or
+    ``sha256:…`` for an id. ``image_id`` is what the text led to, where that is known: it tells a part of an id from
+    a name, which the engine takes first. A text that is neither is returned as it is.
+    """
+    if (found := _IMAGE_ID.fullmatch(text)) is not None:
+        return f"sha256:{found[1]}"
+    if image_id and (found := _PART_OF_ID.fullmatch(text)) is not None and image_id.startswith(f"sha256:{found[1]}"):
+        return image_id
+    try:
+        reference = parse_reference(text)
+    except InvalidReference:
+        return text
+    if reference.digest is not None:
+        return f"{reference.name}@{reference.digest}"
+    return f"{reference.name}:{reference.tag or DEFAULT_TAG}"
+
+
 @dataclass(frozen=True, slots=True)
 class ImagePattern:
-    """An entry of an image list. ``text`` is as the operator wrote it.
+    """An entry of an image list. ``text`` is as the operator wrote it, ``str()`` its canonical form.
 
     Exactly one of these holds: it means every image (``name`` is "*"), every tag of ``name`` (``tag`` is "*"), one
-    tag of it, or one digest of it.
+    tag of it, or one digest of it. ``name``, and a tag that is not "*" as a whole, may hold a ``*`` for a part.
     """
 
     text: str
@@ -153,18 +179,45 @@ class ImagePattern:
 
     @property
     def is_any_tag(self) -> bool:
-        """Whether the entry means every tag of the repository ``name``."""
+        """Whether the entry means every tag of the repository, or repositories, ``name``."""
         return self.tag == ANY
 
     @property
+    def is_single(self) -> bool:
+        """Whether the entry means one tag or one digest of one repository, so that it is resolved as a whole."""
+        return STAR not in self.name and (self.tag is None or STAR not in self.tag)
+
+    @property
+    def domain(self) -> str:
+        """The registry. Not for "*"."""
+        return self.name.partition("/")[0]
+
+    @property
+    def path(self) -> str:
+        """The path of the repository, or the glob of paths. Not for "*"."""
+        return self.name.partition("/")[2]
+
+    @property
     def reference(self) -> Reference:
-        """The repository with the tag or digest of the entry; neither for every tag. Not for "*"."""
-        bare = parse_reference(self.name)
-        return Reference(bare.domain, bare.path, None if self.is_any_tag else self.tag, self.digest)
+        """The repository with the tag or digest of the entry; neither for every tag. Only for one repository."""
+        return Reference(self.domain, self.path, self.tag if self.is_single else None, self.digest)
+
+    def covers(self, domain: str, path: str) -> bool:
+        """Is this repository the one that the entry names, or does it fit the entry's glob?"""
+        return domain == self.domain and path_fits(self.path, path)
+
+    def covers_tag(self, tag: str) -> bool:
+        """Does the entry mean this tag? Not for a digest."""
+        return fits(self.tag or "", tag)
+
+    def __str__(self) -> str:
+        if self.is_everything:
+            return ANY
+        return f"{self.name}:{self.tag}" if self.digest is None else f"{self.name}@{self.digest}"
 
 
 def parse_entry(text: str) -> ImagePattern:
-    """Read one entry of ``imageList.images``: ``name[:tag]``, ``name:*``, ``name@digest`` or ``*``.
+    """Read one entry of ``imageList.images``: ``name[:tag]``, ``name:*``, ``name@digest``, a glob, or ``*``.
 
     No tag means "latest". With a digest a tag is accepted and has no meaning, as for ``docker pull``.
 
@@ -174,21 +227,49 @@ def parse_entry(text: str) -> ImagePattern:
     """
     if text == ANY:
         return ImagePattern(text, ANY)
-    bare = text.removesuffix(":*")
-    if ANY in bare:
-        raise InvalidReference(text, 'a * may only stand for the whole tag ("name:*") or be the whole entry')
+    if STAR in text:
+        return _parse_glob(text)
     if _DIGEST.fullmatch(text):
-        raise InvalidReference(text, "a digest needs the name of its repository: name@digest")
-    try:
-        reference = parse_reference(bare)
-    except InvalidReference as error:
-        raise InvalidReference(text, error.reason) from None
-    if bare != text:
-        if reference.tag is not None or reference.digest is not None:
-            raise InvalidReference(text, "it has a tag or a digest before the :*")
-        return ImagePattern(text, reference.name, ANY)
+        remedy = "write name@digest; an image that no registry has belongs into sockwarden.localImages"
+        raise InvalidReference(text, "a digest needs the name of its repository: name@digest", remedy)
+    reference = parse_reference(text)
     if reference.digest is None:
         return ImagePattern(text, reference.name, reference.tag or DEFAULT_TAG)
     if not reference.digest.startswith("sha256:"):
         raise InvalidReference(text, "only a sha256 digest can be compared with an image of the engine")
     return ImagePattern(text, reference.name, None, reference.digest)
+
+
+def canonical_entry(text: str) -> str:
+    """Return the canonical form of an entry of an image list, or of an id; the text itself where it is neither."""
+    try:
+        return str(parse_entry(text))
+    except InvalidReference:
+        return text
+
+
+def _parse_glob(text: str) -> ImagePattern:
+    """Read an entry that holds a ``*``: ``name:*``, or one with a ``*`` within a part of the name or tag."""
+    if len(text) > MAX_REFERENCE:
+        raise InvalidReference(text, f"it is longer than {MAX_REFERENCE} characters")
+    if "@" in text:
+        raise InvalidReference(text, "a digest needs no *: it means one content", "write name@digest")
+    if text in _LIKE_EVERYTHING:
+        remedy = 'write "*" for every image, or "docker.io/library/*:*" for Docker\'s official images'
+        raise InvalidReference(text, "it would mean only the official images of Docker Hub", remedy)
+    domain, remainder = _split_domain(text)
+    path, colon, tag = remainder.partition(":")
+    if not path.removeprefix(OFFICIAL_NAMESPACE):
+        raise InvalidReference(text, "its name is empty")
+    if not colon:
+        tag = DEFAULT_TAG
+    elif ":" in tag:
+        raise InvalidReference(text, "it has a tag before the :*")
+    reason, remedy = fault_of(domain, path, tag)
+    if reason:
+        raise InvalidReference(text, reason, remedy)
+    try:
+        Reference(domain, filled(path), filled(tag))
+    except InvalidReference as error:
+        raise InvalidReference(text, error.reason) from None
+    return ImagePattern(text, f"{domain}/{path}", tag)

@@ -56,6 +56,13 @@ class Route:
             raise AssertionError(f"{self.key} does not match {path!r}")
         return match[1] if match.lastindex else ""
 
+    def with_name(self, path: str, name: str) -> str:
+        """Return ``path``, which this route matches, with ``name`` for what its first variable takes."""
+        match = self.pattern.fullmatch(path)
+        if match is None:
+            raise AssertionError(f"{self.key} does not match {path!r}")
+        return f"{path[: match.start(1)]}{name}{path[match.end(1) :]}"
+
 
 def _variable_name(variable: re.Match[str]) -> str:
     return f"{{{variable[1]}}}"

@@ -9,7 +9,7 @@ reading only. It must never repair a path: what was judged and what is sent woul
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -51,6 +51,12 @@ class Target:
     version: str | None
     query: str
     canonical: bytes
+
+    def sent_to(self, path: str) -> Target:
+        """Return the target that is still told as it was sent, while the engine gets ``path``, of plain characters."""
+        prefix = "" if self.version is None else f"/v{self.version}"
+        query = f"?{self.query}" if self.query else ""
+        return replace(self, canonical=f"{prefix}{path}{query}".encode("ascii"))
 
     def first(self, name: str) -> str:
         """Return the first value of the parameter ``name``, or "", as the engine reads a scalar (Go's Form.Get)."""

@@ -79,6 +79,11 @@ def error_body(message: str) -> bytes:
     return _SURROGATE.sub(r"\\ufffd", text.translate(_LINE_SEPARATORS)).encode("utf-8") + b"\n"
 
 
+def no_such_container(name: str) -> str:
+    """Return the engine's own answer about a container that it does not have (moby: daemon/container.go)."""
+    return f"No such container: {name}"
+
+
 PAGE_NOT_FOUND: Final = "page not found"
 """The engine's message, with status 404, for a request that it has no route for."""
 

@@ -79,15 +79,16 @@ class EngineClient:
 
     async def running_containers(self) -> tuple[str, ...]:
         """Return the ids of all containers that run; raises EngineError."""
-        status, body, _ = await self._request("GET", "/containers/json")
-        try:
-            answer = json.loads(body) if status == 200 else None
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, list):
-            raise EngineError(f"the engine did not list its containers: {_message(status, body)}")
-        ids = (one.get("Id") if isinstance(one, dict) else None for one in answer)
+        ids = (one.get("Id") for one in await self._list("/containers/json", "containers"))
         return _texts([found for found in ids if found])
+
+    async def list_images(self) -> tuple[LocalImage, ...]:
+        """Return every image of the store that has a name or is no part of another, without layers.
+
+        Raises:
+            EngineError: the engine cannot be asked, or its answer is not understood.
+        """
+        return tuple(local_image(one) for one in await self._list("/images/json", "images"))
 
     async def inspect_volume(self, name: str, /) -> dict[str, Any] | None:
         """Return what the engine knows of a volume, or None; raises as ``inspect_container`` does."""
@@ -151,6 +152,16 @@ class EngineClient:
         if not isinstance(answer, dict):
             raise EngineError(f"the engine's answer to GET {target} is not a JSON object")
         return answer
+
+    async def _list(self, target: str, what: str) -> list[dict[str, Any]]:
+        status, body, _ = await self._request("GET", target)
+        try:
+            answer = json.loads(body) if status == 200 else None
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, list):
+            raise EngineError(f"the engine did not list its {what}: {_message(status, body)}")
+        return [one for one in answer if isinstance(one, dict)]
 
     async def _request(self, method: str, target: str) -> tuple[int, bytes, Mapping[str, str]]:
         try:

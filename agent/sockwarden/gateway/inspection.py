@@ -2,7 +2,8 @@
 
 Looks up what a body only names (volumes, other containers' mounts, images) and hands it to the policy. A create
 is judged twice: before it is sent, and on the container that came of it, because a volume or a tag may mean
-something else by then. A refused container is removed before its client learns its id.
+something else by then. A refused container is removed before its client learns its id. A start is sent with the full
+id of the container that was judged, because a name may mean another one by then.
 
 Never: a decision about a source (policy.mounts, policy.exposure) or an image (the image list).
 """
@@ -13,18 +14,19 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from sockwarden.dockerapi import texts
 from sockwarden.dockerapi.bodies import read_create, read_service, read_volume
 from sockwarden.dockerapi.bodies_mounts import MountKind, MountSource, mounts_of_inspect, volume_source
 from sockwarden.errors import ClientError, EngineError
 from sockwarden.gateway.ports import Judgement
 from sockwarden.http1.chunked import ChunkedBody
 from sockwarden.http1.response import Framing, parse_response
-from sockwarden.model import DIGEST, LocalImage, Rule, Verdict, allow
+from sockwarden.model import CONTAINER_ID, DIGEST, LocalImage, Rule, Verdict, allow, deny
 from sockwarden.policy.exposure import decide_mounts, needs_image
 from sockwarden.policy.mounts import Finding, GuardedSockets, judge_mount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sockwarden.gateway.admission import Images
     from sockwarden.gateway.ports import Exchange
@@ -105,7 +107,9 @@ class BodyInspection:
         if container_id is None:
             return _PASS.verdict
         try:
-            verdict = await self._judge_container(exchange.generation, container_id)
+            made = await self._engine.inspect_container(container_id)
+            # One that was removed already can do nothing more, and its id is never given again.
+            verdict = _PASS.verdict if made is None else await self._judge_container(exchange.generation, made)
         except Exception:
             # Whatever failed: a container that nobody judged stays only where nothing is refused.
             if exchange.generation.enforcing:
@@ -125,8 +129,20 @@ class BodyInspection:
         if body.strip() not in _EMPTY_BODIES:
             # Engines before API 1.24 take a HostConfig here (docker-semantics B4), which nobody has judged.
             raise ClientError("the request body of a start must be empty", remedy="send the HostConfig with the create")
-        name = exchange.route.name_of(exchange.target.path) if exchange.route else ""
-        return Judgement(await self._judge_container(exchange.generation, name), again=False)
+        route, target = exchange.route, exchange.target
+        if route is None:
+            raise AssertionError("only an operation that has a route is inspected")
+        name = route.name_of(target.path)
+        container = await self._engine.inspect_container(name)
+        if container is None:
+            # Not left to the engine: until it looks, another container may have got this name.
+            return Judgement(deny(Rule.UNKNOWN_ROUTE, texts.no_such_container(name), "", 404), again=False)
+        container_id = container.get("Id")
+        if not isinstance(container_id, str) or not CONTAINER_ID.fullmatch(container_id):
+            raise EngineError("the engine's description of a container has no full id")
+        # A name may pass to another container at any time; what starts is what is judged.
+        exchange.target = target.sent_to(route.with_name(target.path, container_id))
+        return Judgement(await self._judge_container(exchange.generation, container), again=False)
 
     async def _volume(self, exchange: Exchange, body: bytes) -> Judgement:  # noqa: ARG002  # one signature for all
         # What it shows is judged when a container mounts it; here it must only be readable.
@@ -154,15 +170,8 @@ class BodyInspection:
         sources = await self._look_up(mounts, volumes_from)
         return Judgement(await self._judge(exchange.generation, sources, image, image), again=again)
 
-    async def _judge_container(self, generation: Generation, name: str) -> Verdict:
-        """Judge a container that exists; one that does not is left to the engine to refuse.
-
-        Raises:
-            ClientError: it cannot be looked up by this name. The engine may know it all the same, as PARENT/ALIAS.
-        """
-        made = await self._engine.inspect_container(name)
-        if made is None:
-            return _PASS.verdict
+    async def _judge_container(self, generation: Generation, made: Mapping[str, Any]) -> Verdict:
+        """Judge a container by the engine's description of it."""
         sources = await self._look_up(mounts_of_inspect(made), ())
         image_id, config = made.get("Image"), made.get("Config")
         if not isinstance(image_id, str) or not DIGEST.fullmatch(image_id):

@@ -98,6 +98,7 @@ class Judging(Intake):
         if self._phase is Phase.CLOSED:
             return
         admitted = verdict.allowed
+        exchange.image = verdict.image
         if admitted:
             verdict = decide_operation(exchange.generation, self._known_client(), exchange.key, exchange.target.raw)
         if not verdict.allowed:

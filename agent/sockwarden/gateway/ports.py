@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sockwarden.gateway.upstream import Upstream
     from sockwarden.http1.request import RequestHead
     from sockwarden.identity.peer import PeerSnapshot
-    from sockwarden.model import Client, Rule, Verdict
+    from sockwarden.model import Client, ImageAnswer, Rule, Verdict
     from sockwarden.policy.decide import Generation
 
 
@@ -34,6 +34,7 @@ class Exchange:
     started: float  # time.perf_counter() when the head was complete, seconds
     answered: bool = False
     retried: bool = False
+    image: ImageAnswer | None = None  # by what the client's own image may use the socket
 
 
 class Admission(Protocol):

@@ -56,6 +56,8 @@ class DecisionRecorder:
                 generation=generation.number,
                 mode=generation.mode,
                 message=verdict.message,
+                remedy=verdict.remedy,
+                image=verdict.image or exchange.image,
             )
         )
 

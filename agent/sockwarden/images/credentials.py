@@ -1,114 +1,145 @@
 """Credentials for registries, as ``docker login`` left them.
 
-Owns the reading of a docker ``config.json``. It must never hand a credential to anyone but the caller that
-names the registry it was stored for, and never put one into a text: ``Basic`` hides itself in its repr.
+Owns which secret belongs to which registry: from the ``config.json`` itself, or from the helper that it names.
+It must never hand a secret to anyone but the caller that names the registry it was stored for.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import asyncio
+import os
+import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sockwarden.errors import RegistryError
+from sockwarden.images.credhelper import CredentialHelper
+from sockwarden.images.loginfile import HUB, HUB_SERVER, LoginFile, canonical, parse_login_file
+from sockwarden.images.ownfile import Stamp, read_own, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from sockwarden.images.secret import Secret
 
 MAX_CONFIG_BYTES: Final = 1024 * 1024
 """A config.json with a thousand registries has about 100 KiB."""
 
-_HUB: Final = "docker.io"
-_ALIASES: Final = {"index.docker.io": _HUB, "registry-1.docker.io": _HUB}
-"""``docker login`` stores Docker Hub under https://index.docker.io/v1/ (docker/cli: registry.IndexServer)."""
+HELPER_KEPT_SECONDS: Final = 60.0
+"""A helper's word is kept for this long, good or bad: one process for a round of questions, not one for each."""
 
-
-@dataclass(frozen=True, slots=True)
-class Basic:
-    """A user name and its password or access token."""
-
-    user: str
-    password: str = field(repr=False)
-
-    def header(self) -> str:
-        """Return the value of an Authorization header, RFC 7617."""
-        pair = f"{self.user}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode()
+MAX_KEPT_ANSWERS: Final = 256
+"""Registries whose helper's word is kept."""
 
 
 class Credentials(Protocol):
     """Where credentials come from."""
 
-    def find(self, registry: str) -> Basic | None:
+    async def find(self, registry: str) -> Secret | None:
         """Return what is stored for ``registry`` (``docker.io``, ``host`` or ``host:port``), None for anonymous."""
+
+    def fault_of(self, registry: str) -> str:
+        """Return why ``find`` had to answer None though something is set up for ``registry``, else ""."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Everything that is wrong with what is set up, one sentence each."""
 
 
 class NoCredentials:
     """Ask every registry anonymously."""
 
-    def find(self, registry: str) -> Basic | None:  # noqa: ARG002 - the name belongs to the protocol
+    faults: tuple[str, ...] = ()
+
+    async def find(self, registry: str) -> Secret | None:  # noqa: ARG002 - the name belongs to the protocol
         """Return None, whatever the registry."""
         return None
 
+    def fault_of(self, registry: str) -> str:  # noqa: ARG002 - the name belongs to the protocol
+        """Return "", because nothing is set up."""
+        return ""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a helper last said, and the lock that lets one question at a time go to it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    until: float = float("-inf")
+    secret: Secret | None = None
+    fault: str = ""
+
 
 class DockerConfig:
-    """The ``auths`` of a docker ``config.json``, read again when the file changed.
+    """A docker ``config.json``, read again when the file changed, and the helpers that it names.
 
-    Credential helpers and identity tokens are not read: an entry that has only those counts as anonymous.
-    A file that is absent or damaged counts as empty, because public images must still resolve; ``fault``
-    then says in one sentence what is wrong with it.
+    A file that is absent or damaged counts as empty and a helper that fails as one that has nothing, because
+    public images must still resolve; ``faults`` then says in one sentence each what is wrong.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        helper: CredentialHelper | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
-        self._seen: tuple[int, int] | None = None
-        self._auths: dict[str, Basic] = {}
-        self.fault = ""
+        self._helper = helper or CredentialHelper()
+        self._clock = clock
+        self._seen: Stamp | None = None
+        self._login = LoginFile()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._fault = ""
 
-    def find(self, registry: str) -> Basic | None:
+    async def find(self, registry: str) -> Secret | None:
         """Return what ``docker login`` stored for ``registry``."""
         self._refresh()
-        return self._auths.get(_ALIASES.get(registry, registry))
+        name = canonical(registry)
+        helper = self._login.helper_of(name)
+        if not helper:
+            return self._login.auths.get(name)
+        kept = self._kept.setdefault(name, _Kept())
+        self._kept.move_to_end(name)
+        while len(self._kept) > MAX_KEPT_ANSWERS:
+            self._kept.popitem(last=False)
+        async with kept.lock:
+            if self._clock() >= kept.until:
+                kept.secret, kept.fault = await self._ask(helper, name)
+                kept.until = self._clock() + HELPER_KEPT_SECONDS
+        return kept.secret
+
+    def fault_of(self, registry: str) -> str:
+        """Return why the last ``find`` for ``registry`` gave nothing although a file or helper should have."""
+        kept = self._kept.get(canonical(registry))
+        return kept.fault if kept is not None and kept.fault else self._fault
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the file, and with each helper that was asked."""
+        file = (f"{self._path}: {fault}" for fault in self._login.faults)
+        helpers = (kept.fault for kept in self._kept.values())
+        return tuple(dict.fromkeys(filter(None, (self._fault, *file, *helpers))))
+
+    async def _ask(self, helper: str, name: str) -> tuple[Secret | None, str]:
+        try:
+            return await self._helper.get(helper, HUB_SERVER if name == HUB else name), ""
+        except RegistryError as error:
+            return None, f"{name} is asked without credentials: {error}"
 
     def _refresh(self) -> None:
         try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size)
+            seen = stamp_of(os.stat(self._path))
             if seen == self._seen:
                 return
-            if stat.st_size > MAX_CONFIG_BYTES:
-                raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes")  # noqa: TRY301 - one handler for all faults
-            self._seen, self._auths, self.fault = seen, _read_auths(self._path.read_bytes()), ""
+            self._seen = seen
+            self._login, self._fault = parse_login_file(read_own(self._path, MAX_CONFIG_BYTES)), ""
         except FileNotFoundError:
-            self._seen, self._auths, self.fault = None, {}, ""
+            self._seen, self._login, self._fault = None, LoginFile(), ""
         except (OSError, ValueError) as error:
-            # A JSONDecodeError says where, not what: no credential gets into the text.
-            self._seen, self._auths, self.fault = None, {}, f"ignoring {self._path}: {error}"
-
-
-def _read_auths(text: bytes) -> dict[str, Basic]:
-    try:
-        document: Any = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    auths = document.get("auths", {}) if isinstance(document, dict) else None
-    if not isinstance(auths, dict):
-        raise ValueError("it has no object 'auths'")  # noqa: TRY004 - the file is at fault, not the caller
-    found = {}
-    for key, value in auths.items():
-        basic = _decode(value.get("auth")) if isinstance(value, dict) else None
-        if basic is not None:
-            host = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
-            found[_ALIASES.get(host, host)] = basic
-    return found
-
-
-def _decode(auth: object) -> Basic | None:
-    """Return the pair in base64 that docker stores, None where it is not one."""
-    if not isinstance(auth, str):
-        return None
-    try:
-        user, colon, password = base64.b64decode(auth, validate=True).decode().rstrip("\0").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return Basic(user, password) if colon and user and password else None
+            # A JSONDecodeError says where, not what: no secret gets into the text.
+            self._login, self._fault = LoginFile(), f"{self._path} is ignored: {error}"
+            if isinstance(error, OSError):  # says nothing of the file's contents, so that they are tried again
+                self._seen, self._fault = None, f"{self._path} is ignored: {error.strerror}"
+        self._kept.clear()

@@ -7,9 +7,12 @@ on top may replace every one of them, and whoever may build or load images may m
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from sockwarden.model import LocalImage
 
 
@@ -22,11 +25,25 @@ def is_local_only(image: LocalImage) -> bool:
     return not image.repo_digests
 
 
-def derived_from(child: LocalImage, parent_layers: tuple[str, ...]) -> bool:
-    """Is the parent's whole, non-empty layer chain a proper prefix of the child's?
+def chain_of(layers: Iterable[str]) -> bytes:
+    """Return 32 bytes that stand for a chain of layers, b"" for none (as ChainID in the OCI image specification)."""
+    chain = b""
+    for chain in _chains(layers):  # noqa: B007 - the last one is wanted
+        pass
+    return chain
 
-    Equal chains do not count: another config on the same layers is another program. A shared base layer does
-    not count either, because the chain must be there in full.
+
+def parent_chains(layers: tuple[str, ...]) -> frozenset[bytes]:
+    """Return the chains that a parent of an image with these layers may have: every proper, non-empty beginning.
+
+    The whole chain is not among them: another config on the same layers is another program. A shared base layer is
+    the chain of an image that consists of it, and of no other.
     """
-    size = len(parent_layers)
-    return 0 < size < len(child.layers) and child.layers[:size] == parent_layers
+    return frozenset(_chains(layers[:-1]))
+
+
+def _chains(layers: Iterable[str]) -> Iterator[bytes]:
+    chain = b""
+    for layer in layers:
+        chain = hashlib.sha256(chain + b" " + layer.encode()).digest()
+        yield chain

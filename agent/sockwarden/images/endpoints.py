@@ -1,7 +1,9 @@
 """Where a repository is asked for, and over which kind of connection.
 
 Owns the rules of trust between hosts: mirrors first, TLS always except where the traffic stays on this host
-or the operator listed the registry, no step down from TLS. It must never open a connection.
+or the operator listed the registry, no step down from TLS. A registry with a folder of certificates speaks TLS
+wherever it is. (The engine tries https without any check and then http on loopback: we check, or do without.)
+It must never open a connection.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from sockwarden.errors import RegistryError
+from sockwarden.images.certificates import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,17 +53,21 @@ class RegistrySettings:
 
     ``plain_http`` are the ``host[:port]`` that are asked without TLS though they are not on this host.
     ``mirrors`` gives for a registry the base URL that is asked before it. All hosts are in lower case.
+    ``certificates`` are the CAs and client certificates of single registries.
     """
 
     plain_http: frozenset[str] = frozenset()
     mirrors: Mapping[str, str] = field(default_factory=dict)
     request_seconds: float = 10.0
     parallel_per_registry: int = 4
+    certificates: Certificates = field(default_factory=Certificates)
 
     def __post_init__(self) -> None:
         for registry, base in self.mirrors.items():
             try:
-                trusted_url(base, after="https" if base.startswith("https:") else "http", settings=self)
+                url = _web_url(base)
+                if url.scheme == "http" and not _is_near(_netloc(url), self.plain_http):
+                    raise _without_tls(url)
             except RegistryError as error:
                 raise RegistryError(f"the mirror of {registry} cannot be used: {error}", remedy=error.remedy) from error
 
@@ -103,10 +110,7 @@ def is_loopback(host: str) -> bool:
 
 def may_be_plain(netloc: str, settings: RegistrySettings) -> bool:
     """May ``host[:port]`` be spoken to without TLS?"""
-    netloc = netloc.lower()
-    host, bracket, _ = netloc.rpartition("]")
-    name = host + bracket if bracket else netloc.partition(":")[0]
-    return is_loopback(name) or netloc in settings.plain_http
+    return _is_near(netloc, settings.plain_http) and not settings.certificates.listed(netloc)
 
 
 def trusted_url(text: str, *, after: str, settings: RegistrySettings) -> httpx.URL:
@@ -115,6 +119,13 @@ def trusted_url(text: str, *, after: str, settings: RegistrySettings) -> httpx.U
     Raises:
         RegistryError: it is no absolute http(s) URL, carries a user name, or leaves TLS.
     """
+    url = _web_url(text)
+    if url.scheme == "http" and (after != "http" or not may_be_plain(_netloc(url), settings)):
+        raise _without_tls(url)
+    return url.copy_with(fragment=None)
+
+
+def _web_url(text: str) -> httpx.URL:
     found = _WEB.fullmatch(text)
     if found is None:
         raise RegistryError("the registry named an address that is neither http nor https")
@@ -122,14 +133,26 @@ def trusted_url(text: str, *, after: str, settings: RegistrySettings) -> httpx.U
         raise RegistryError("the registry named an address with a user name in it")
     if len(text) > MAX_URL_CHARS or not _is_authority(found[1]) or not _REST.fullmatch(found[2]):
         raise RegistryError("the registry named an address that is not a URL")
-    url = httpx.URL(text)
-    netloc = url.netloc.decode("ascii")
-    if url.scheme == "http" and (after != "http" or not may_be_plain(netloc, settings)):
-        raise RegistryError(
-            f"{netloc} would be asked without TLS",
-            remedy="serve it over https, or list it among the registries that are asked over plain http",
-        )
-    return url.copy_with(fragment=None)
+    return httpx.URL(text)
+
+
+def _netloc(url: httpx.URL) -> str:
+    return url.netloc.decode("ascii")
+
+
+def _without_tls(url: httpx.URL) -> RegistryError:
+    return RegistryError(
+        f"{_netloc(url)} would be asked without TLS",
+        remedy="serve it over https, or list it among the registries that are asked over plain http",
+    )
+
+
+def _is_near(netloc: str, plain_http: frozenset[str]) -> bool:
+    """Is this ``host[:port]`` on this machine, or listed?"""
+    netloc = netloc.lower()
+    host, bracket, _ = netloc.rpartition("]")
+    name = host + bracket if bracket else netloc.partition(":")[0]
+    return is_loopback(name) or netloc in plain_http
 
 
 def _is_authority(text: str) -> bool:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import RegistryError
+from sockwarden.images.answers import unpack
 from sockwarden.images.flights import Flights
 from sockwarden.images.registry import NotInRegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
     from sockwarden.images.endpoints import Repository
@@ -47,6 +49,7 @@ class Holdings:
     """Answers, from memory or by asking, whether a repository holds an image."""
 
     def __init__(self, resolver: Resolver) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._resolver = resolver
         self._flights = Flights()
         self._held: OrderedDict[str, set[Repository]] = OrderedDict()
@@ -63,6 +66,18 @@ class Holdings:
             return frozenset()
         self._held.move_to_end(digest)
         return repositories
+
+    def held(self) -> dict[Repository, bytes]:
+        """Return the digests that repositories are known to hold, packed as in ``answers``."""
+        found: dict[Repository, list[bytes]] = {}
+        for digest, repositories in self._held.items():
+            for repository in repositories:
+                found.setdefault(repository, []).append(bytes.fromhex(digest[7:]))
+        return {repository: b"".join(digests) for repository, digests in found.items()}
+
+    def adopt(self, repository: Repository, raw: bytes) -> None:
+        """Take packed digests that an earlier run found in ``repository``."""
+        self._note_held(repository, frozenset(unpack(raw)))
 
     def is_answered(self, question: Question) -> bool:
         """Is there nothing to gain by asking now?"""
@@ -91,6 +106,7 @@ class Holdings:
                 fault = RegistryError(f"the agent failed while it asked: {answer!r}")
             elif found := answer & question.digests:
                 self._note_held(repository, found)
+                self.on_change()
                 return
         self._absent[question] = (self._resolver.clock() + ABSENT_SECONDS, fault)
         self._absent.move_to_end(question)
@@ -99,6 +115,11 @@ class Holdings:
 
     async def _look(self, repository: Repository, reference: str) -> frozenset[str]:
         """Return what ``reference`` stands for in ``repository``; nothing if it is not there."""
+        if self._resolver.locked:
+            raise RegistryError(
+                "with a lock file no registry is asked, and an entry with a pattern allows nothing",
+                remedy="list the tag or digest that is needed, and write the lock file again",
+            )
         try:
             # HEAD first: forged names then cost a registry nothing that it counts.
             digest = await self._resolver.client.head(repository, reference)

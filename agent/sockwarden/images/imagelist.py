@@ -2,33 +2,37 @@
 
 Owns the decision for one policy generation. It must never decide by a name: RepoTags and RepoDigests only say
 which registry answers are worth refreshing before a refusal. What allows an image is that its own content
-digest is in the set that a registry gave, hash by hash, for an entry.
+digest is in the set that a registry gave, hash by hash, for an entry, or is itself listed as a local image.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.dockerapi.reference import InvalidReference, parse_reference
 from sockwarden.errors import EngineError, RegistryError
-from sockwarden.images.derived import derived_from, is_local_only
-from sockwarden.images.endpoints import Repository
+from sockwarden.images.ancestry import Ancestry
+from sockwarden.images.answers import DIGEST_BYTES
+from sockwarden.images.derived import is_local_only
+from sockwarden.images.followed import Followed
+from sockwarden.images.hints import hints_of, repository_of
 from sockwarden.images.holdings import Question
+from sockwarden.images.patterns import Patterns
+from sockwarden.images.reasons import EMPTY, LOCKED, NOT_DERIVED, EntryStatus, silence, status_of, why_not
 from sockwarden.images.refresher import FIRST_RETRY_SECONDS, Refresher
 from sockwarden.images.resolver import Target
 from sockwarden.model import DIGEST, ImageAnswer, LocalImage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
-    from sockwarden.dockerapi.reference import ImagePattern, Reference
+    from sockwarden.dockerapi.reference import ImagePattern
+    from sockwarden.images.ancestry import ImageStore
+    from sockwarden.images.endpoints import Repository
+    from sockwarden.images.hints import Hints
     from sockwarden.images.holdings import Holdings
     from sockwarden.images.resolver import Record, Resolver
-
-    LocalLayers = Callable[[str], Awaitable[LocalImage | None]]
 
 ON_DEMAND_SECONDS: Final = 10.0
 """How long one create may wait for registries in total. The docker CLI itself shows nothing meanwhile."""
@@ -42,39 +46,15 @@ MOVED_RECHECK_SECONDS: Final = 5.0
 MAX_ON_DEMAND: Final = 64
 """Entries and repositories that one refusal may ask for; the background refresh does the rest."""
 
-MAX_HINTS: Final = 16
-"""Names of one image that are looked at. Names are free to make, so that their number must not cost us."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntryStatus:
-    """What is known of one entry: how many digests, how old (seconds, None: never), and the newest fault."""
-
-    entry: str
-    digests: int
-    age_seconds: float | None
-    last_error: str = ""
-
-    @property
-    def stale(self) -> bool:
-        """Is an old answer in force because the newest question got none?"""
-        return self.age_seconds is not None and bool(self.last_error)
-
-
-@dataclass(frozen=True, slots=True)
-class _Hints:
-    """Where the names of a local image say that it might come from. Forgeable, and used as such."""
-
-    repositories: tuple[Repository, ...]
-    digests: tuple[str, ...]
-    references: tuple[tuple[Repository, str], ...]
+MAX_PARENTS: Final = 8
+"""Parents of one image that registries are asked about. A chain of allowed images on one another is rarely longer."""
 
 
 class ImageList:
     """Judges local images by the entries of one policy generation.
 
-    ``resolver`` and ``holdings`` outlive the generation, so that a reload loses no answer. With
-    ``allow_derived``, ``local_layers`` inspects a reference in the engine's store; it may raise EngineError.
+    ``resolver`` and ``holdings`` outlive the generation, so that a reload loses no answer. ``local_ids`` are images
+    that are allowed by their id. With a ``store``, the engine's, images that were built on an allowed one are, too.
     """
 
     def __init__(
@@ -83,39 +63,46 @@ class ImageList:
         resolver: Resolver,
         holdings: Holdings,
         *,
+        local_ids: Iterable[str] = (),
         refresh_seconds: float = 3600.0,
-        allow_derived: bool = False,
-        local_layers: LocalLayers | None = None,
+        store: ImageStore | None = None,
     ) -> None:
         self._resolver = resolver
         self._holdings = holdings
-        self._everything = next((entry.text for entry in entries if entry.is_everything), "")
-        self._targets: dict[Target, str] = {}
-        self._any_tag: dict[Repository, str] = {}
-        self._by_repository: dict[Repository, list[Target]] = {}
+        self._everything = any(entry.is_everything for entry in entries)
+        self._local_ids = frozenset(local_ids)
+        self._patterns = Patterns()
+        self._targets: dict[Target, None] = {}
+        self._by_repository: dict[Repository, Target | list[Target]] = {}
         for entry in entries:
             if not entry.is_everything:
                 self._add(entry)
         resolver.add(self._targets)
-        self._local_layers = local_layers if allow_derived else None
-        self._refresher = Refresher(resolver, tuple(self._targets), refresh_seconds)
+        self._followed = Followed(self._patterns, resolver, self._targets)
+        self._background = [*self._targets, *self._followed]
+        self._ancestry = None if store is None else Ancestry(store, resolver.clock, self._is_plausible)
+        self._refresher = Refresher(resolver, self._background, refresh_seconds)
+        self._started = False
 
     def start(self) -> None:
         """Make this the generation in force: forget what only others named, and ask in the background."""
-        self._resolver.retain(self._targets)
+        self._started = True
+        self._resolver.retain((*self._targets, *self._followed))
         if not self._everything:
             self._refresher.start()
 
     async def close(self) -> None:
         """End the background refresh. The answers stay with the resolver."""
         await self._refresher.close()
+        if self._ancestry is not None:
+            await self._ancestry.close()
 
     def judge_now(self, image: LocalImage) -> ImageAnswer | None:
         """Answer from memory; None where a registry or the engine must be asked first."""
-        entry = self._allowing(image)
-        if entry is not None:
-            return ImageAnswer(allowed=True, entry=entry)
-        hints = _hints(image)
+        answer = self._allowing(image) or self._remembered_parent(image)
+        if answer is not None:
+            return answer
+        hints = hints_of(image)
         if self._stale(hints) or self._open_questions(image, hints) or self._may_be_derived(image):
             return None
         return self._refusal(image, hints)
@@ -125,78 +112,115 @@ class ImageList:
         answer = self.judge_now(image)
         if answer is not None:
             return answer
-        hints = _hints(image)
+        hints = hints_of(image)
         try:
             async with asyncio.timeout(ON_DEMAND_SECONDS):
-                await asyncio.gather(
-                    *map(self._resolver.refresh, self._stale(hints)),
-                    *map(self._holdings.ask, self._open_questions(image, hints)),
-                )
-                entry = self._allowing(image) or await self._parent(image)
+                await self._ask(image, hints)
+                answer = self._allowing(image) or await self._parent(image)
         except TimeoutError:
-            entry = self._allowing(image)  # what came in time counts; the next start finds the other answers
+            answer = self._allowing(image)  # what came in time counts; the next start finds the other answers
         except EngineError as error:
-            return ImageAnswer(allowed=False, reason=f"the engine cannot say what the image was built on: {error}")
+            return self._refused(image, f"the engine cannot say what the image was built on: {error}")
         except RegistryError as error:
-            return ImageAnswer(allowed=False, reason=str(error))
-        return self._refusal(image, hints) if entry is None else ImageAnswer(allowed=True, entry=entry)
+            return self._refused(image, str(error))
+        return answer or self._refusal(image, hints)
 
-    async def refresh_all(self, progress: Callable[[int, int, EntryStatus], None] | None = None) -> None:
-        """Ask for every entry now. ``progress`` gets (done, of how many, the entry) as each one ends."""
+    async def refresh_all(
+        self,
+        progress: Callable[[int, int, EntryStatus], None] | None = None,
+        only: Container[str] | None = None,
+    ) -> None:
+        """Ask for every entry now, or for those whose canonical text is in ``only``.
+
+        ``progress`` gets (done, of how many, the entry) as each one ends.
+        """
         done = 0
+        wanted = [
+            target for target in (*self._targets, *self._followed.answered()) if only is None or str(target) in only
+        ]
 
         def landed(target: Target) -> None:
             nonlocal done
             done += 1
             if progress is not None:
-                progress(done, len(self._targets), self._status(target))
+                progress(done, len(wanted), self._status(target))
 
-        await self._refresher.sweep(tuple(self._targets), landed)
+        await self._refresher.sweep(wanted, landed)
 
     def status(self) -> tuple[EntryStatus, ...]:
-        """Return what is known of every entry. ``name:*`` and ``*`` are never resolved as a whole."""
-        lazy = (*self._any_tag.values(), *((self._everything,) if self._everything else ()))
-        return (
-            *(self._status(target) for target in self._targets),
-            *(EntryStatus(text, 0, None) for text in lazy),
-        )
+        """Return what is known of every entry, and of every tag that a glob led to. "*" is never resolved."""
+        asked = map(self._status, (*self._targets, *self._followed.answered()))
+        found = dict.fromkeys(self._patterns, 0)
+        for repository, raw in self._holdings.held().items():
+            entry = self._patterns.for_any_tag(repository)
+            if entry:
+                found[entry] += len(raw) // DIGEST_BYTES
+        for target in self._followed:
+            found[self._followed.entry_of(target)] += len(self._resolver.record(target).members)
+        patterns = (EntryStatus(text, count, None, kind="pattern") for text, count in found.items())
+        ids = (EntryStatus(text, 1, None, kind="id") for text in sorted(self._local_ids))
+        everything = (EntryStatus("*", 0, None, kind="everything"),) if self._everything else ()
+        return (*asked, *patterns, *ids, *everything)
 
     def _add(self, entry: ImagePattern) -> None:
-        reference = entry.reference
-        repository = _repository(reference)
-        if entry.is_any_tag:
-            self._any_tag[repository] = entry.text
+        if not entry.is_single:
+            self._patterns.add(entry)
             return
+        reference = entry.reference
+        repository = repository_of(reference)
         target = Target(repository, reference.digest or reference.tag or "")
-        self._targets[target] = entry.text
-        self._by_repository.setdefault(repository, []).append(target)
+        if target in self._targets:
+            return
+        self._targets[target] = None
+        before = self._by_repository.setdefault(repository, target)
+        if isinstance(before, list):
+            before.append(target)
+        elif before is not target:
+            self._by_repository[repository] = [before, target]
 
-    def _allowing(self, image: LocalImage) -> str | None:
-        """Return the entry that allows the image by what is in memory."""
+    def _allowing(self, image: LocalImage) -> ImageAnswer | None:
+        """Return by which entry and digest the image is allowed, by what is in memory."""
         if self._everything:
-            return self._everything
-        for digest in _digests(image):
-            for target in self._resolver.owners(digest):
-                if target in self._targets:
-                    return self._targets[target]
-            for repository in self._holdings.holders(digest):
-                if repository in self._any_tag:
-                    return self._any_tag[repository]
+            return ImageAnswer(allowed=True, entry="*", digest=image.id)
+        for digest in image.digests:
+            entry = self._entry_of(digest)
+            if entry:
+                return ImageAnswer(allowed=True, entry=entry, digest=digest)
         return None
 
-    def _named(self, hints: _Hints) -> list[Target]:
-        """Return the targets of the repositories that the image's names point at."""
-        return [target for repository in hints.repositories for target in self._by_repository.get(repository, ())]
+    def _entry_of(self, digest: str) -> str:
+        if digest in self._local_ids:
+            return digest
+        for target in self._resolver.owners(digest):
+            entry = str(target) if target in self._targets else self._followed.entry_of(target)
+            if entry:
+                return entry
+        if not self._resolver.locked:
+            for repository in self._holdings.holders(digest):
+                entry = self._patterns.for_any_tag(repository)
+                if entry:
+                    return entry
+        return ""
+
+    def _named(self, hints: Hints) -> Iterator[Target]:
+        """Yield the targets that the image's names point at: first those very names, then of their repositories."""
+        yield from (target for target in (Target(*told) for told in hints.references) if target in self._targets)
+        yield from self._followed.follow(hints)
+        for repository in hints.repositories:
+            found = self._by_repository.get(repository, [])
+            yield from islice(found, MAX_ON_DEMAND) if isinstance(found, list) else (found,)
 
     def _unresolved(self) -> Iterator[Target]:
         return (target for target in self._resolver.unresolved if target in self._targets)
 
-    def _stale(self, hints: _Hints) -> list[Target]:
+    def _stale(self, hints: Hints) -> list[Target]:
         """Return the targets that may answer otherwise when asked now: hinted ones, and those never answered."""
+        if self._resolver.locked:
+            return []
         wanted = dict.fromkeys((*self._named(hints), *islice(self._unresolved(), MAX_ON_DEMAND)))
         return list(islice((target for target in wanted if self._worth_asking(target, hints)), MAX_ON_DEMAND))
 
-    def _worth_asking(self, target: Target, hints: _Hints) -> bool:
+    def _worth_asking(self, target: Target, hints: Hints) -> bool:
         record = self._resolver.record(target)
         if record.asked_at is None:
             return True
@@ -210,110 +234,112 @@ class ImageList:
             wait = RECHECK_SECONDS
         return self._resolver.clock() - record.asked_at >= wait
 
-    def _questions(self, image: LocalImage, hints: _Hints) -> list[Question]:
-        """Return what to ask the ``name:*`` repositories, those first that the image's names point at."""
-        digests = frozenset(_digests(image))
-        named = (repository for repository in hints.repositories if repository in self._any_tag)
+    def _questions(self, image: LocalImage, hints: Hints) -> Iterator[Question]:
+        """Yield what to ask the repositories of ``name:*``, those first that the image's names point at."""
+        digests = frozenset(image.digests)
+        named = (repository for repository in hints.repositories if self._patterns.for_any_tag(repository))
         # The same image may have come from elsewhere: its digests are worth a question everywhere.
-        others = (repository for repository in self._any_tag if hints.digests and repository not in hints.repositories)
-        return [
-            Question(
-                repository,
-                digests,
-                tuple(dict.fromkeys((*hints.digests, *(text for at, text in hints.references if at == repository)))),
-            )
-            for repository in islice(chain(named, others), MAX_ON_DEMAND)
-        ]
+        listed = self._patterns.repositories if hints.digests else ()
+        others = (repository for repository in listed if repository not in hints.repositories)
+        for repository in islice(chain(named, others), MAX_ON_DEMAND):
+            references = (*hints.digests, *(text for at, text in hints.references if at == repository))
+            yield Question(repository, digests, tuple(dict.fromkeys(references)))
 
-    def _open_questions(self, image: LocalImage, hints: _Hints) -> list[Question]:
+    def _open_questions(self, image: LocalImage, hints: Hints) -> list[Question]:
+        if self._resolver.locked or not self._patterns:
+            return []
         return [question for question in self._questions(image, hints) if not self._holdings.is_answered(question)]
 
-    def _may_be_derived(self, image: LocalImage) -> bool:
-        return self._local_layers is not None and is_local_only(image) and len(image.layers) > 1
+    async def _ask(self, image: LocalImage, hints: Hints) -> None:
+        """Ask registries whatever may allow the image."""
+        await asyncio.gather(
+            *map(self._resolver.refresh, self._stale(hints)),
+            *map(self._holdings.ask, self._open_questions(image, hints)),
+        )
+        if len(self._followed):
+            self._background[len(self._targets) :] = self._followed.answered()
+            if self._started and not self._everything:
+                self._refresher.start()
 
-    async def _parent(self, image: LocalImage) -> str | None:
-        """Return the entry of an allowed image in the engine's store that ``image`` was built on."""
-        if self._local_layers is None or not self._may_be_derived(image):
+    # -- derived images
+
+    def _may_be_derived(self, image: LocalImage) -> bool:
+        return self._ancestry is not None and is_local_only(image) and len(image.layers) > 1
+
+    def _remembered_parent(self, image: LocalImage) -> ImageAnswer | None:
+        if self._ancestry is None or not is_local_only(image):
             return None
-        for target, text in self._targets.items():
-            parent = await self._local_layers(str(target))
-            # The name may lead to anything: the parent counts only if its own content is allowed.
-            if parent is not None and self._allowing(parent) is not None and derived_from(image, parent.layers):
-                return text
+        return self._first_allowed(self._ancestry.known(image.id))
+
+    async def _parent(self, image: LocalImage) -> ImageAnswer | None:
+        """Return by which image of the engine's store this one is allowed, that was built on it."""
+        if self._ancestry is None or not self._may_be_derived(image):
+            return None
+        parents = await self._ancestry.parents(image)
+        answer = self._first_allowed(parents)
+        if answer is not None:
+            return answer
+        # The names may lead to anything: a parent counts only if its own content is allowed.
+        await asyncio.gather(*(self._ask(parent, hints_of(parent)) for parent in parents[:MAX_PARENTS]))
+        return self._first_allowed(parents)
+
+    def _first_allowed(self, parents: Iterable[LocalImage]) -> ImageAnswer | None:
+        for parent in parents:
+            answer = self._allowing(parent)
+            if answer is not None:
+                return ImageAnswer(allowed=True, entry=answer.entry, digest=answer.digest, parent=parent.id)
         return None
 
-    def _refusal(self, image: LocalImage, hints: _Hints) -> ImageAnswer:
-        if not self._targets and not self._any_tag:
-            return ImageAnswer(allowed=False, reason="the image list is empty")
+    def _is_plausible(self, image: LocalImage) -> bool:
+        """Is the image allowed, or named so that a registry may allow it?"""
+        hints = hints_of(image)
+        return (
+            self._allowing(image) is not None
+            or any(repository in self._by_repository for repository in hints.repositories)
+            or any(map(self._patterns.for_any_tag, hints.repositories))
+            or any(self._patterns.for_tag(*tag) for tag in hints.tags)
+        )
+
+    # -- refusals and status
+
+    def _refused(self, image: LocalImage, reason: str, entry: str = "") -> ImageAnswer:
+        return ImageAnswer(allowed=False, entry=entry, reason=reason, digest=image.id, local=is_local_only(image))
+
+    def _covering(self, hints: Hints) -> str:
+        """Return the first entry that covers a name of the image, "" for none."""
+        exact = (str(target) for target in (Target(*told) for told in hints.references) if target in self._targets)
+        globs = (self._patterns.for_tag(*tag) for tag in hints.tags)
+        return next(filter(None, chain(exact, globs, map(self._patterns.for_any_tag, hints.repositories))), "")
+
+    def _refusal(self, image: LocalImage, hints: Hints) -> ImageAnswer:
+        if not (self._targets or self._patterns or self._local_ids):
+            return self._refused(image, EMPTY)
         reasons = chain(
             map(self._why_target, self._named(hints)),
             map(self._why_question, self._questions(image, hints)),
             (f"no entry of the image list holds its content {image.id}",),
+            (NOT_DERIVED if self._may_be_derived(image) else "",),
             map(self._why_target, islice(self._unresolved(), 1)),
         )
         # The nearest entry's reason, and the first silence: an entry that is not resolved may be the right one.
-        found = list(dict.fromkeys(reason for reason in reasons if reason))
-        return ImageAnswer(allowed=False, reason="; ".join(found[:2]))
+        found = dict.fromkeys(filter(None, reasons))
+        return self._refused(image, "; ".join(islice(found, 2)), self._covering(hints))
 
     def _why_target(self, target: Target) -> str:
-        """Return why a target allows not what bears its name."""
-        record = self._resolver.record(target)
-        if record.answered_at is None:
-            return f"{target} is not resolved yet: {_fault(record.error)}"
-        if not record.members:
-            return f"{target} allows nothing: {_fault(record.error)}"
-        old = "" if record.error is None else f" by the last answer, which is old: {_fault(record.error)}"
-        return (
-            f"{target} is {record.digest} in its registry{old}, and the local image is not (if it is old, pull again)"
-        )
+        return why_not(self._resolver.record(target), ON_DEMAND_SECONDS)
 
     def _why_question(self, question: Question) -> str:
         """Return why a ``name:*`` entry could not be checked, "" where the repository does not hold the image."""
+        if self._resolver.locked:
+            entry = self._patterns.for_any_tag(question.repository)
+            return f"{entry} {LOCKED}"
         fault = self._holdings.fault(question)
         if fault is None and self._holdings.is_answered(question):
             return ""
-        return f"{question.repository} could not be asked for the image: {_fault(fault)}"
+        return f"{question.repository} could not be asked for the image: {silence(fault, ON_DEMAND_SECONDS)}"
 
     def _status(self, target: Target) -> EntryStatus:
-        record = self._resolver.record(target)
-        age = None if record.answered_at is None else self._resolver.clock() - record.answered_at
-        error = "" if record.error is None else str(record.error)
-        return EntryStatus(self._targets[target], len(record.members), age, error)
-
-
-def _fault(error: RegistryError | None) -> str:
-    """Return the sentence and the remedy of a registry's silence."""
-    if error is None:
-        return f"no answer within {ON_DEMAND_SECONDS:g} seconds; try again, and check that the registry runs"
-    return f"{error}; {error.remedy}" if error.remedy else str(error)
-
-
-def _repository(reference: Reference) -> Repository:
-    return Repository(reference.domain, reference.path)
-
-
-def _digests(image: LocalImage) -> tuple[str, ...]:
-    """Return the content hashes of an image: its id in either store, and its platform manifest's digest."""
-    return (image.id,) if image.manifest_digest is None else (image.id, image.manifest_digest)
-
-
-def _hints(image: LocalImage) -> _Hints:
-    """Read the names of an image, digests before tags; what is no reference ("<none>:<none>") is left out."""
-    references = []
-    for text in (*image.repo_digests[:MAX_HINTS], *image.repo_tags[:MAX_HINTS]):
-        try:
-            references.append(parse_reference(text))
-        except InvalidReference:
-            continue
-    named = [(_repository(reference), reference.digest or reference.tag) for reference in references]
-    digests = [text for _, text in named if text is not None and DIGEST.fullmatch(text)]
-    if image.manifest_digest is not None:
-        digests += _digests(image)  # the containerd store's ids are digests that registries know
-    return _Hints(
-        repositories=tuple(dict.fromkeys(repository for repository, _ in named)),
-        digests=tuple(dict.fromkeys(digests)),
-        references=tuple((repository, text) for repository, text in named if text is not None),
-    )
+        return status_of(self._resolver.record(target), self._resolver)
 
 
 def _is_news(reference: str, record: Record) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sockwarden.images.resolver import Resolver, Target
+    from sockwarden.images.resolver import Record, Resolver, Target
 
 JITTER: Final = 0.1
 """Each interval is up to this share shorter or longer, so that a fleet does not ask in step."""
@@ -27,6 +27,11 @@ WORKERS: Final = 8
 TICK_SECONDS: Final = 1.0
 """The timetable is read no more often than this."""
 
+TARGETS_PER_SECOND: Final = 1000
+"""A long timetable is read less often, so that reading it stays below a hundredth of a core."""
+
+_MASK: Final = (1 << 32) - 1
+
 
 class Refresher:
     """Asks for each target when it is due. ``refresh_seconds`` is the interval between good answers."""
@@ -35,13 +40,12 @@ class Refresher:
         self._resolver = resolver
         self._targets = targets
         self._refresh_seconds = refresh_seconds
-        self._random = random.SystemRandom()
-        self._shares: dict[Target, float] = {}
+        self._seed = random.SystemRandom().getrandbits(62)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to ask: unresolved targets at once, the others when due."""
-        if self._task is None and self._targets:
+        if self._task is None and self._targets and not self._resolver.locked:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -75,14 +79,21 @@ class Refresher:
             return float("inf")  # a digest means the same for ever
         else:
             wait = self._refresh_seconds
-        return record.asked_at + wait * self._shares.get(target, 1.0)
+        return record.asked_at + wait * self._share(record)
 
     async def _run(self) -> None:
         while True:
+            self._resolver.expire()
             now = self._resolver.clock()
-            await self.sweep([target for target in self._targets if self.due_at(target) <= now], self._draw)
+            await self.sweep([target for target in self._targets if self.due_at(target) <= now], lambda _: None)
             wait = min(map(self.due_at, self._targets)) - self._resolver.clock()
-            await asyncio.sleep(min(max(wait, TICK_SECONDS), self._refresh_seconds))
+            await asyncio.sleep(min(max(wait, self._tick), self._refresh_seconds))
 
-    def _draw(self, target: Target) -> None:
-        self._shares[target] = self._random.uniform(1 - JITTER, 1 + JITTER)
+    @property
+    def _tick(self) -> float:
+        return max(TICK_SECONDS, len(self._targets) / TARGETS_PER_SECOND)
+
+    def _share(self, record: Record) -> float:
+        """Draw the length of this interval: the same for each reading of the timetable, another for each answer."""
+        drawn = (hash((self._seed, record.asked_at, record.target)) & _MASK) / _MASK
+        return 1 - JITTER + 2 * JITTER * drawn

@@ -7,7 +7,6 @@ must never return a manifest whose bytes do not hash to its digest, and never de
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import enum
 import json
 import re
@@ -20,29 +19,20 @@ from sockwarden.errors import RegistryError
 from sockwarden.images.credentials import Credentials, NoCredentials
 from sockwarden.images.endpoints import Endpoint, RegistrySettings, Repository, endpoints_of
 from sockwarden.images.flights import Flights
+from sockwarden.images.patience import LimitedError, Patience, RateLimit
 from sockwarden.images.tokens import DeniedError, Tokens
 from sockwarden.images.transport import Answer, Transport, UnreachableError
 from sockwarden.model import DIGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     import httpx
 
 T = TypeVar("T")
 
-MAX_KEPT_MANIFESTS: Final = 4096
+MAX_KEPT_MANIFESTS: Final = 1024
 """Verified manifests kept by digest, about 1 KiB each. They never go stale; the oldest make room."""
-
-UNREACHABLE_SECONDS: Final = 5.0
-"""A registry that did not answer is not asked again for this long, so that many entries do not queue for it."""
-
-MIN_WAIT_SECONDS: Final = 1.0
-MAX_WAIT_SECONDS: Final = 900.0
-"""Retry-After is honoured within these: a server cannot make us forget it for a day."""
-
-DEFAULT_WAIT_SECONDS: Final = 60.0
-"""For a 429 without Retry-After."""
 
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")  # distribution spec: <reference> as a tag
 
@@ -65,14 +55,10 @@ class NotInRegistryError(RegistryError):
     """The registry says by its own error code that the repository has no such tag or digest."""
 
 
-class _LimitedError(RegistryError):
-    """The registry asked us to wait."""
-
-
 _OUTCOMES: Final[tuple[tuple[type[RegistryError], Outcome], ...]] = (
     (NotInRegistryError, Outcome.NOT_FOUND),
     (DeniedError, Outcome.DENIED),
-    (_LimitedError, Outcome.LIMITED),
+    (LimitedError, Outcome.LIMITED),
     (UnreachableError, Outcome.UNREACHABLE),
 )
 
@@ -81,7 +67,8 @@ class RegistryClient:
     """Questions to registries: verified, bounded, at most one under way for each.
 
     ``requests`` counts questions by outcome and ``cache_hits`` those answered from memory: plain integers that
-    metrics read. ``transport`` replaces the network in tests; ``clock`` is monotonic seconds.
+    metrics read; ``seconds`` is how long they took in all. ``transport`` replaces the network in tests; ``clock`` is
+    monotonic seconds.
     """
 
     def __init__(
@@ -94,14 +81,26 @@ class RegistryClient:
     ) -> None:
         self.requests: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.cache_hits = 0
+        self.seconds = 0.0
         self._settings = settings
         self._clock = clock
         self._transport = Transport(settings, transport)
-        self._tokens = Tokens(self._transport, settings, credentials or NoCredentials(), clock)
+        self._credentials = credentials or NoCredentials()
+        self._patience = Patience(clock)
+        self._tokens = Tokens(self._transport, settings, self._credentials, self._patience, clock)
         self._flights = Flights()
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._waits: dict[str, tuple[float, RegistryError]] = {}
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the credentials that are set up, one sentence each. None holds a secret."""
+        return self._credentials.faults
+
+    @property
+    def limits(self) -> Mapping[str, RateLimit]:
+        """What registries last said of their pull limits, by host."""
+        return self._patience.limits
 
     async def close(self) -> None:
         """End what is under way and close every connection."""
@@ -165,14 +164,17 @@ class RegistryClient:
     async def _counted(self, endpoint: Endpoint, ask: Callable[[Endpoint], Awaitable[T]]) -> T:
         slots = self._slots.setdefault(endpoint.base, asyncio.Semaphore(self._settings.parallel_per_registry))
         async with slots:
-            self._check_wait(endpoint)
+            self._patience.check(endpoint)
+            began = self._clock()
             try:
                 answer = await ask(endpoint)
             except RegistryError as error:
                 self.requests[_outcome(error)] += 1
                 if isinstance(error, UnreachableError):
-                    self._wait(endpoint, UNREACHABLE_SECONDS, error)
+                    self._patience.unreachable(endpoint, error)
                 raise
+            finally:
+                self.seconds += self._clock() - began
             self.requests[Outcome.ANSWERED] += 1
             return answer
 
@@ -180,8 +182,13 @@ class RegistryClient:
         answer = await self._request("GET", endpoint, repository.path, reference)
         if answer.status == 404 and _error_codes(answer.body) & _NOT_FOUND_CODES:
             raise NotInRegistryError(
-                f"{endpoint.host} has no {repository.path} with {reference}",
+                f"{endpoint.host} has no {repository}{'@' if ':' in reference else ':'}{reference}",
                 remedy="check the name in the image list, or push the image",
+            )
+        if answer.status == 400 and endpoint.base.startswith("http:"):
+            raise RegistryError(  # how most servers answer HTTP where they speak TLS
+                f"{endpoint.host} answered 400 to a question over plain HTTP",
+                remedy=f"if it speaks TLS, make a folder {endpoint.host} with its CA in registry.certs_dir",
             )
         if answer.status != 200:
             raise RegistryError(
@@ -204,36 +211,20 @@ class RegistryClient:
         headers = {"accept": ACCEPT}
         if (value := self._tokens.current(endpoint, path)) is not None:
             headers["authorization"] = value
-        answer = await self._transport.send(method, url, headers, MAX_MANIFEST_BYTES)
+        answer = await self._transport.send(method, url, headers, MAX_MANIFEST_BYTES, endpoint=endpoint.host)
         if answer.status == 401:
             challenge = answer.headers.get("www-authenticate", "")
-            headers["authorization"] = await self._tokens.answer(endpoint, path, challenge)
-            answer = await self._transport.send(method, url, headers, MAX_MANIFEST_BYTES)
+            headers["authorization"] = await self._tokens.answer(endpoint, path, challenge, value)
+            answer = await self._transport.send(method, url, headers, MAX_MANIFEST_BYTES, endpoint=endpoint.host)
+        if answer.status in (429, 503):
+            raise self._patience.limited(endpoint, endpoint.host, answer.headers.get("retry-after", ""))
+        self._patience.answered(endpoint, answer.headers)
         if answer.status in (401, 403):
             raise DeniedError(
                 f"{endpoint.host} refuses {path}",
                 remedy="check the name in the image list, and run 'docker login' as root for a private repository",
             )
-        if answer.status in (429, 503):
-            seconds = _retry_after(answer.headers.get("retry-after", ""))
-            limited = _LimitedError(
-                f"{endpoint.host} asked on {time.strftime('%H:%M:%S')} to be left alone for {seconds:.0f} seconds",
-                remedy="log in to the registry for a higher limit, or put a mirror in front of it",
-            )
-            self._wait(endpoint, seconds, limited)
-            raise limited
         return answer
-
-    def _wait(self, endpoint: Endpoint, seconds: float, error: RegistryError) -> None:
-        self._waits[endpoint.base] = (self._clock() + seconds, error)
-
-    def _check_wait(self, endpoint: Endpoint) -> None:
-        until, error = self._waits.get(endpoint.base, (0.0, None))
-        if error is None:
-            return
-        if self._clock() < until:
-            raise type(error)(str(error), remedy=error.remedy)
-        del self._waits[endpoint.base]
 
 
 def _outcome(error: RegistryError) -> Outcome:
@@ -241,19 +232,6 @@ def _outcome(error: RegistryError) -> Outcome:
         if isinstance(error, kind):
             return outcome
     return Outcome.INVALID
-
-
-def _retry_after(text: str) -> float:
-    """Return the seconds of a Retry-After header, RFC 9110 section 10.2.3, within our own bounds."""
-    seconds = DEFAULT_WAIT_SECONDS
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        seconds = float(text)
-    elif text:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            seconds = DEFAULT_WAIT_SECONDS
-    return min(max(seconds, MIN_WAIT_SECONDS), MAX_WAIT_SECONDS)
 
 
 def _error_codes(body: bytes) -> set[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sockwarden.model import Client, Container, ContainerClient, Mode, Rule
+from sockwarden.dockerapi.reference import canonical
+from sockwarden.model import Client, Container, ContainerClient, ImageAnswer, Mode, Rule
 from sockwarden.observe.folding import Folding
 from sockwarden.observe.line import line_of, members_of, timestamp
 from sockwarden.observe.metrics import Decision
@@ -34,6 +35,7 @@ SHORT_TEXT: Final = 128
 
 _REMEMBERED_REQUESTS: Final = 256
 _REMEMBERED_TARGET: Final = 256  # characters: bounds what is remembered of requests to some 100 KiB
+_REMEMBERED_IMAGES: Final = 64  # each with the reason of a refusal, some KiB at most
 _REMEMBERED_CLIENTS: Final = 256  # each at most MAX_RECORD, and about 0.5 KiB
 
 
@@ -41,6 +43,7 @@ _REMEMBERED_CLIENTS: Final = 256  # each at most MAX_RECORD, and about 0.5 KiB
 class AuditRecord:
     """One decision. ``time`` is in seconds since 1970; ``target`` is the client's own, and is redacted when written.
 
+    ``remedy`` says why, for whom reads the trail and not for the client; ``image`` what the image list said.
     ``repeated`` and ``others``: it stands for as many more that were the same, or that were others of the same client.
 
     Not frozen, although nobody changes one: every request makes one, and frozen it would take 2 us longer.
@@ -58,6 +61,8 @@ class AuditRecord:
     message: str = ""
     repeated: int = 0
     others: int = 0
+    remedy: str = ""
+    image: ImageAnswer | None = None
 
 
 class AuditLog:
@@ -128,14 +133,27 @@ def _line(record: AuditRecord, about_client: bytes) -> bytes | None:
         about_request(record.decision, record.rule, record.command, record.method, record.target),
         about_client,
         _about_policy(record.generation, record.mode),
-        _about_rest(record) if record.message or record.repeated or record.others else b"",
+        _about_rest(record) if record.message or record.repeated or record.others or record.image else b"",
     )
     return line if len(line) <= MAX_RECORD else None
 
 
 def _about_rest(record: AuditRecord) -> bytes:
-    rest: dict[str, Any] = {"message": readable(record.message)} if record.message else {}
-    return b"," + members_of(rest | _counts(record))
+    about_image = b"" if record.image is None else _about_image(record.image)
+    rest = {key: readable(text) for key, text in (("message", record.message), ("remedy", record.remedy)) if text}
+    counts = _counts(record)
+    return about_image + (b"," + members_of(rest | counts) if rest or counts else b"")
+
+
+@lru_cache(maxsize=_REMEMBERED_IMAGES)
+def _about_image(image: ImageAnswer) -> bytes:
+    return b"," + members_of({"image": _image(image)})
+
+
+def _image(image: ImageAnswer) -> dict[str, Any]:
+    """Return which digest matched which entry; no entry where none did."""
+    told: dict[str, Any] = {"entry": image.entry if image.allowed else None, "digest": image.digest or None}
+    return told | ({"parent": image.parent} if image.parent else {})
 
 
 def _counts(record: AuditRecord) -> dict[str, int]:
@@ -167,7 +185,9 @@ def _cut_line(record: AuditRecord, container: Container | None, process: Process
         "engine": engine,
         "generation": record.generation,
         "mode": record.mode.value,
+        **({} if record.image is None else {"image": _image(record.image)}),
         "message": readable(record.message),
+        "remedy": readable(record.remedy),
         **_counts(record),
     }
     if process is not None:
@@ -193,8 +213,9 @@ def _client(container: Container | None, process: ProcessSnapshot | None) -> dic
 
 
 def _container(container: Container) -> dict[str, Any]:
-    """``image`` is only what somebody called it; ``digest`` is what really runs."""
-    return {"id": container.id, "image": readable(container.image_name), "digest": container.image_id}
+    """``image`` is only what somebody called it, in canonical form; ``digest`` is what really runs."""
+    name = readable(canonical(container.image_name, container.image_id))
+    return {"id": container.id, "image": name, "digest": container.image_id}
 
 
 def _process(process: ProcessSnapshot) -> dict[str, Any]:

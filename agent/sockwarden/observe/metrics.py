@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from sockwarden.model import Client, ContainerClient, HostClient, IdentitySource, Rule
 from sockwarden.observe.guardmetrics import GuardMetrics, families
+from sockwarden.observe.imagemetrics import image_families
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +66,7 @@ class Metrics(Collector):
     """All numbers of one agent; also the collector that exports them.
 
     ``commands`` and ``guard_kinds`` are all label values that may ever occur; anything else counts as "other".
-    ``guard`` holds what the kernel's side tells of itself.
+    ``guard`` holds what the kernel's side tells of itself, ``images`` what is known of the image list.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class Metrics(Collector):
         commands: Iterable[str],
         guard_kinds: Iterable[str] = (),
         guard: GuardMetrics | None = None,
+        images: GuardMetrics | None = None,
     ) -> None:
         self._version: Final = version
         self.guard: Final = guard or GuardMetrics(families((), (), ()))
+        self.images: Final = images or GuardMetrics(image_families(()))
         self._identities: Final = dict.fromkeys(IdentitySource, 0)
         self._connections: Final = dict.fromkeys(ClientKind, 0)
         self._requests: Final = {decision: dict.fromkeys((*commands, OTHER), 0) for decision in Decision}
@@ -129,6 +132,7 @@ class Metrics(Collector):
         """Yield every metric; called by a scrape, on its own thread."""
         yield from self._collect_clients()
         yield from self._collect_guard()
+        yield from self.images.collect()
         yield _gauge(
             "policy_generation", "Generation of the policy in force; it grows with each reload.", self.policy_generation
         )

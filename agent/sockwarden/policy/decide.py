@@ -9,12 +9,13 @@ Never: I/O, a clock, a cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sockwarden.dockerapi import texts
 from sockwarden.dockerapi.commands import ALWAYS
-from sockwarden.dockerapi.reference import InvalidReference, parse_reference
+from sockwarden.dockerapi.reference import InvalidReference, canonical, parse_reference
 from sockwarden.model import (
+    DIGEST,
     Client,
     Container,
     ContainerClient,
@@ -31,6 +32,9 @@ from sockwarden.model import (
 if TYPE_CHECKING:
     from sockwarden.policy.commandlist import CommandRules
     from sockwarden.policy.document import PolicyDocument
+
+_IMAGES: Final = "dockerSocketMount.imageList.images"
+_LOCAL_IMAGES: Final = "sockwarden.localImages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def decide_client(generation: Generation, client: Client, image: ImageAnswer | N
     if image is None:
         raise AssertionError("a container's image must be judged before its client")
     if image.allowed:
-        return allow(Rule.IMAGE_LIST)
+        return allow(Rule.IMAGE_LIST, image)
     return deny_image(client.container.image_name, image)
 
 
@@ -103,27 +107,34 @@ def decide_operation(generation: Generation, client: Client, key: str | None, ra
 
 
 def deny_image(image_text: str, answer: ImageAnswer) -> Verdict:
-    """Return the refusal of a socket to an image, in Docker Desktop's words."""
-    remedy = f'add "{shown_reference(image_text)}" to dockerSocketMount.imageList.images'
+    """Return the refusal of a socket to an image, in Docker Desktop's words; the remedy has the reason."""
+    remedy = _to_allow(canonical(image_text, answer.digest), answer)
     if answer.reason:
         remedy += f" ({answer.reason})"
-    return deny(Rule.IMAGE_LIST, texts.socket_mount_denied(shown_image(image_text)), remedy)
+    message = texts.socket_mount_denied(shown_image(image_text, answer.digest))
+    return Verdict(allowed=False, rule=Rule.IMAGE_LIST, message=message, remedy=remedy, image=answer)
 
 
-def shown_image(text: str) -> str:
-    """Return the canonical name without its tag, as Docker Desktop's refusal shows it."""
+def _to_allow(shown: str, answer: ImageAnswer) -> str:
+    """Return what to do about a refused image that is called ``shown``."""
+    if answer.entry:
+        return f'pull "{shown}" again: "{answer.entry}" covers its name, and not its content'
+    if DIGEST.fullmatch(shown):
+        return f'add "{shown}" to {_LOCAL_IMAGES}, or a name that its registry has for it to {_IMAGES}'
+    if answer.local:
+        return f'add "{answer.digest}" to {_LOCAL_IMAGES}, or push the image and add "{shown}" to {_IMAGES}'
+    return f'add "{shown}" to {_IMAGES}'
+
+
+def shown_image(text: str, image_id: str = "") -> str:
+    """Return the canonical name without its tag, as Docker Desktop's refusal shows it; an id as it is."""
+    shown = canonical(text, image_id)
+    if DIGEST.fullmatch(shown):
+        return shown
     try:
-        return parse_reference(text).name
+        return parse_reference(shown).name
     except InvalidReference:
-        return text
-
-
-def shown_reference(text: str) -> str:
-    """Return the canonical reference with its tag or digest; the text itself where it is none (an image id)."""
-    try:
-        return str(parse_reference(text))
-    except InvalidReference:
-        return text
+        return shown
 
 
 def _refuse_unknown(client: UnknownClient) -> Verdict:

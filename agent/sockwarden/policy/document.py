@@ -19,12 +19,18 @@ from sockwarden.documents.fields import Fields, Text
 from sockwarden.documents.json import scan_json
 from sockwarden.documents.node import Broken, Member, Object, Scalar
 from sockwarden.documents.place import Place
+from sockwarden.model import DIGEST
 
 FILE_VERSION: Final = 2
 """The only ``configurationFileVersion`` that Docker Desktop has published."""
 
 MAX_NOTICES: Final = 100
 """Notices listed for one file; the rest is counted. Docker Desktop's whole file has about 30 other settings."""
+
+MAX_GLOBS: Final = 256
+"""Entries of one list with a * within a name or tag: each name of an unknown image is compared with all of them."""
+
+_LOCAL_IMAGES_REMEDY: Final = "write sha256: and 64 digits, as 'docker image inspect --format {{.Id}} NAME' shows them"
 
 _ISOLATION: Final = "enhancedContainerIsolation"
 _COMMANDS_PATH: Final = f"{_ISOLATION}.dockerSocketMount.commandList.commands"
@@ -103,7 +109,8 @@ class Notice:
 class PolicyDocument:
     """The rules of one file. ``locked`` is kept for show: on a host only root can change the file anyway.
 
-    ``sha256`` is the hexadecimal digest of the bytes of the file.
+    ``local_images`` are the ids of images that may use the socket though no registry has them. ``sha256`` is the
+    hexadecimal digest of the bytes of the file.
     """
 
     enabled: bool
@@ -113,6 +120,7 @@ class PolicyDocument:
     commands: CommandList
     notices: tuple[Notice, ...]
     sha256: str
+    local_images: tuple[str, ...] = ()
 
 
 class _ListType(enum.Enum):
@@ -154,10 +162,12 @@ class _Reading:
         images = self._images(image_list)
         allow_derived = image_list.flag("allowDerivedImages", default=False)
         commands = self._commands(mount.section("commandList"))
+        local_images = self._local_images(root.section("sockwarden"))
         for fields in (isolation, mount, image_list):
             fields.finish()
         digest = hashlib.sha256(text).hexdigest()
-        return PolicyDocument(enabled, locked, images, allow_derived, commands, self._listed_notices(), digest)
+        notices = self._listed_notices()
+        return PolicyDocument(enabled, locked, images, allow_derived, commands, notices, digest, local_images)
 
     def _check_top_level(self, root: Fields) -> None:
         version = root.node("configurationFileVersion")
@@ -169,7 +179,6 @@ class _Reading:
                 message = f"configurationFileVersion must be {FILE_VERSION}, not {version.kind}{shown}"
                 self._faults.add(version.place, message, f"write {FILE_VERSION}")
         root.text("$schema")  # editors look here for the schema
-        root.section("sockwarden").finish()
         for key in _NOT_ENFORCED_YET:
             if root.has(key):
                 message = f"{key} is not enforced by this version of sockwarden"
@@ -206,13 +215,18 @@ class _Reading:
 
     def _images(self, fields: Fields) -> tuple[ImageEntry, ...]:
         entries: dict[str, ImageEntry] = {}
+        globs = 0
         for found in fields.texts("images"):
-            if found.text in entries:
-                self._notice(found.place, f"{quoted(found.text)} is in the list already")
-                continue
             entry = self._image(found)
-            if entry is not None:
-                entries[found.text] = entry
+            if entry is None:
+                continue
+            before = entries.setdefault(str(entry.pattern), entry)
+            if before is not entry:
+                alike = "" if before.text == entry.text else f", as {quoted(before.text)}"
+                self._notice(found.place, f"{quoted(found.text)} is in the list already{alike}")
+            elif _has_glob(entry.pattern):
+                globs += 1
+                self._check_glob(entry.pattern, found, globs)
         everything = entries.get("*")
         if everything is not None and len(entries) > 1:
             place = Place(everything.line, everything.column)
@@ -225,9 +239,29 @@ class _Reading:
             pattern = parse_entry(text)
         except InvalidReference as error:
             message = f"{quoted(text)} is not an image: {error.reason}"
-            self._faults.add(place, message, 'write name, name:tag, name:*, name@sha256:… or "*"')
+            self._faults.add(place, message, error.remedy or 'write name, name:tag, name:*, name@sha256:… or "*"')
             return None
         return ImageEntry(text, place.line, place.column, pattern)
+
+    def _check_glob(self, pattern: ImagePattern, found: Text, number: int) -> None:
+        if number == MAX_GLOBS + 1:
+            message = f"more than {MAX_GLOBS} entries with a * within a name or tag"
+            self._faults.add(found.place, message, "write fewer entries, with the * for more of the name")
+        if "*" in pattern.path.partition("/")[0]:
+            message = f"{quoted(found.text)} allows what anybody may push to {pattern.domain}, whoever chose the name"
+            self._notice(found.place, message)
+
+    def _local_images(self, fields: Fields) -> tuple[str, ...]:
+        ids: dict[str, None] = {}
+        for found in fields.texts("localImages"):
+            if not DIGEST.fullmatch(found.text):
+                message = f"{quoted(found.text)} in sockwarden.localImages is not the whole id of an image"
+                self._faults.add(found.place, message, _LOCAL_IMAGES_REMEDY)
+            elif found.text in ids:
+                self._notice(found.place, f"{quoted(found.text)} is in the list already")
+            ids[found.text] = None
+        fields.finish()
+        return tuple(ids)
 
     def _commands(self, fields: Fields) -> CommandList:
         kind = fields.choice("type", _ListType.DENY)
@@ -268,6 +302,11 @@ class _Reading:
             message = f"{len(listed) - MAX_NOTICES} more notices are not listed"
             listed[MAX_NOTICES:] = [Notice(first.file, first.line, first.column, message)]
         return tuple(listed)
+
+
+def _has_glob(pattern: ImagePattern) -> bool:
+    """Does the entry hold a * besides that of ``name:*``?"""
+    return not pattern.is_everything and ("*" in pattern.name or not (pattern.is_single or pattern.is_any_tag))
 
 
 def _settings(member: Member, path: str = "") -> list[tuple[str, Place]]:

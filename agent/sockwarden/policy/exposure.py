@@ -46,10 +46,10 @@ def decide_mounts(
             continue
         return deny(
             Rule.ENGINE_MOUNT,
-            texts.engine_mount_denied(finding.source.text, shown_image(image_text)),
+            texts.engine_mount_denied(finding.source.text, shown_image(image_text, answer.digest if answer else "")),
             f"mount a narrower path, or the docker socket itself ({finding.reason})",
         )
-    return allow(Rule.SOCKET_MOUNT) if exposed else _HARMLESS
+    return allow(Rule.SOCKET_MOUNT, answer) if exposed else _HARMLESS
 
 
 def _walled(generation: Generation, finding: Finding) -> bool:

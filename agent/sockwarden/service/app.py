@@ -32,11 +32,10 @@ from sockwarden.gateway.upstream import Upstream
 from sockwarden.identity.container import ContainerResolver
 from sockwarden.identity.paths import HostPaths
 from sockwarden.identity.peer import PROCFS
-from sockwarden.images.credentials import DockerConfig
-from sockwarden.images.endpoints import RegistrySettings
 from sockwarden.images.holdings import Holdings
-from sockwarden.images.registry import RegistryClient
+from sockwarden.images.keeper import Keeper
 from sockwarden.images.resolver import Resolver
+from sockwarden.images.store import AnswerStore
 from sockwarden.kernel.bpf import pins
 from sockwarden.kernel.guard import Guard, GuardSettings
 from sockwarden.kernel.life import cgrouptree
@@ -48,10 +47,13 @@ from sockwarden.observe.sink import AuditSink
 from sockwarden.policy.mounts import GuardedSockets
 from sockwarden.service.containerlife import ContainerLife
 from sockwarden.service.control import ControlServer
+from sockwarden.service.digests import digests_of, refresh_digests
 from sockwarden.service.generations import Generations
 from sockwarden.service.handovers import Handovers
 from sockwarden.service.hostservices import HostServices
+from sockwarden.service.imagewatch import ImageWatch, image_metrics
 from sockwarden.service.pulse import Extras, GuardWatch, Pulse, guard_metrics
+from sockwarden.service.registries import registry_client, registry_settings
 from sockwarden.service.sentry import GUARD_KINDS, Sentry
 from sockwarden.service.standing import last_words_of
 from sockwarden.service.status import status_of
@@ -93,19 +95,19 @@ class Agent:
         )
         self.upstream = Upstream(lambda: self.takeover.engine_path)
         self.engine = EngineClient(lambda: self.takeover.engine_path)
-        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS, guard_metrics())
+        self.metrics = Metrics(__version__, COMMAND_LABELS, GUARD_KINDS, guard_metrics(), image_metrics())
         self.sink = AuditSink(config.audit.file or "-")
         self.processes = ProcessCache(PROCFS.start_ticks)
         self.audit = AuditLog(self.sink, self.processes, config.engine.socket)
         self.resolver = ContainerResolver(self.engine)
-        self.registry = RegistryClient(
-            RegistrySettings(
-                config.registry.plain_http, dict(config.registry.mirrors), config.registry.timeout_seconds
-            ),
-            DockerConfig(Path("/root/.docker/config.json")),
-        )
-        self.digests = Resolver(self.registry)
+        self.registry = registry_client(config.registry)
+        self.digests = Resolver(self.registry, grace_seconds=config.registry.grace_seconds)
         self.holdings = Holdings(self.digests)
+        self.images = ImageWatch(self.digests, self.metrics.images)
+        self.keeper: Keeper | None = None
+        if config.daemon.state_dir and not config.policy.lock:
+            store = AnswerStore(Path(config.daemon.state_dir), registry_settings(config.registry))
+            self.keeper = Keeper(store, self.digests, self.holdings)
         self.sentry = Sentry(self.resolver, self.processes, self.metrics, self.audit)
         settings = GuardSettings(
             config.guard.mode.value,
@@ -158,7 +160,7 @@ class Agent:
 
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
             _settle()
-            ready(await status_of(self))
+            ready(await status_of(self, with_images=False))
             await stop.wait()
             words = [f"{self.takeover.public} is given back", last_words_of(self)]
             _log.warning("stopping: %s", "; ".join(filter(None, words)))
@@ -179,6 +181,10 @@ class Agent:
         elif self.config.guard.pin_dir:
             for one in pins.unload(self.config.guard.pin_dir):
                 _log.warning("guard.mode is none: the pinned guard %s of an agent before is removed", one.name)
+        if self.keeper is not None:
+            self.keeper.recall()
+            self.keeper.start()
+            stack.push_async_callback(self.keeper.close)
         await self.generations.load()
         stack.push_async_callback(self._close_images)
         server = await self._start_gateway(stack)
@@ -188,7 +194,8 @@ class Agent:
             server.on_retaken = self.wards.look
         control = ControlServer(
             str(Path(self.config.daemon.run_dir) / "control.sock"),
-            {"status": lambda: status_of(self), "reload": self._reload_answer},
+            {"status": lambda: status_of(self), "reload": self._reload_answer, "digests": lambda: digests_of(self)},
+            {"refresh": lambda request: refresh_digests(self, request)},
         )
         await control.start()
         stack.push_async_callback(control.close)
@@ -295,6 +302,7 @@ class Agent:
     def _beat(self) -> None:
         self.audit.flush_due()
         self.metrics.audit_lost = self.sink.lost
+        self.images.beat()
         self.metrics.open_connections = self.server.open_connections if self.server else 0
         if self.config.guard.mode is not GuardMode.NONE:
             self.sentry.refresh_counters()

@@ -6,6 +6,7 @@ typo would be worth less than one that runs on yesterday's policy.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from sockwarden.errors import DocumentError
 from sockwarden.images.imagelist import ImageList
 from sockwarden.policy.commandlist import CommandRules
 from sockwarden.policy.decide import Generation
-from sockwarden.service.sources import read_policy
+from sockwarden.service.sources import read_lock, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ class Generations:
         self.loaded_at = 0.0
         self.failures = 0
         self.last_failure = ""
+        self.locked_at = ""
         self.walled = False
 
     @property
@@ -64,11 +66,16 @@ class Generations:
         """Read the policy file and put it in force.
 
         Raises:
-            DocumentError: the file cannot be used; what was in force stays so.
+            DocumentError: the file, or the lock file, cannot be used; what was in force stays so.
         """
-        document = read_policy(self._config.policy.file)
+        policy = self._config.policy
+        document = read_policy(policy.file)
+        lock = read_lock(policy.lock, document, policy.file) if policy.lock else None
         generation = self._generation(document)
         images = self._image_list(document)
+        if lock is not None:
+            self._resolver.lock(lock.answers(), policy.lock)
+        self.locked_at = "" if lock is None else lock.created
         images.start()
         before, self._images = self._images, images
         self.current = generation
@@ -101,7 +108,8 @@ class Generations:
     def _generation(self, document: PolicyDocument) -> Generation:
         return Generation(
             number=(self.current.number if self.current else 0) + 1,
-            document=document,
+            # The list has what it needs of its entries; thousands of them with their places would only lie around.
+            document=dataclasses.replace(document, images=()),
             commands=CommandRules.compile(document.commands.kind, document.commands.names),
             mode=self._config.policy.mode,
             enforce_host=self._config.clients.host is HostClients.ENFORCE,
@@ -114,6 +122,6 @@ class Generations:
             self._resolver,
             self._holdings,
             refresh_seconds=self._config.registry.refresh_seconds,
-            allow_derived=document.allow_derived,
-            local_layers=self._engine.inspect_image,
+            local_ids=document.local_images,
+            store=self._engine if document.allow_derived else None,
         )

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from sockwarden.config import Config, parse_config
 from sockwarden.errors import DocumentError, Fault
+from sockwarden.images.lock import MAX_LOCK_BYTES, check_policy, parse_lock
 from sockwarden.policy.document import parse_policy
 
 if TYPE_CHECKING:
+    from sockwarden.images.lock import Lock
     from sockwarden.policy.document import PolicyDocument
 
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024
@@ -38,7 +40,18 @@ def read_policy(path: str) -> PolicyDocument:
     return parse_policy(read_document(path, "policy.file in sockwarden.toml names the policy"), path)
 
 
-def read_document(path: str, remedy: str) -> bytes:
+def read_lock(path: str, policy: PolicyDocument, policy_file: str) -> Lock:
+    """Read and parse a lock file that was written for this very policy.
+
+    Raises:
+        DocumentError: the file cannot be read, holds faults, or belongs to another policy.
+    """
+    lock = parse_lock(read_document(path, "policy.lock in sockwarden.toml names the lock file", MAX_LOCK_BYTES), path)
+    check_policy(lock, path, policy.sha256, policy_file)
+    return lock
+
+
+def read_document(path: str, remedy: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Return the bytes of a regular file.
 
     Raises:
@@ -52,7 +65,7 @@ def read_document(path: str, remedy: str) -> bytes:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise DocumentError([Fault(path, 0, 0, "it is not a regular file", remedy)])
         with os.fdopen(os.dup(fd), "rb") as file:
-            return file.read(MAX_FILE_BYTES)
+            return file.read(max_bytes)
     except OSError as error:
         raise DocumentError([Fault(path, 0, 0, _sentence(error), remedy)]) from error
     finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sockwarden import __version__
 from sockwarden.errors import EngineError
+from sockwarden.service.digests import image_rows, sources_of
 from sockwarden.service.identification import identity_of, life_of
 from sockwarden.service.standing import gaps_of, standing_of
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sockwarden.engine.client import EngineClient
     from sockwarden.gateway.server import GatewayServer
     from sockwarden.gateway.takeover import SocketTakeover
+    from sockwarden.images.keeper import Keeper
+    from sockwarden.images.registry import RegistryClient
     from sockwarden.kernel.guard import Guard
     from sockwarden.observe.exposition import MetricsServer
     from sockwarden.observe.metrics import Metrics
@@ -38,7 +41,9 @@ class Running(Protocol):
     exposition: MetricsServer | None
     generations: Generations
     guard: Guard
+    keeper: Keeper | None
     metrics: Metrics
+    registry: RegistryClient
     server: GatewayServer | None
     services: HostServices
     sink: AuditSink
@@ -47,8 +52,11 @@ class Running(Protocol):
     watch: GuardWatch
 
 
-async def status_of(agent: Running) -> dict[str, Any]:
-    """Return the state of ``agent`` as JSON values. ``protected`` is true only if nothing is known to be open."""
+async def status_of(agent: Running, *, with_images: bool = True) -> dict[str, Any]:
+    """Return the state of ``agent`` as JSON values. ``protected`` is true only if nothing is known to be open.
+
+    The rows of ten thousand images take 5 MiB that the interpreter keeps: who needs them not leaves them out.
+    """
     config, generation = agent.config, agent.generations.current
     try:
         server = (await agent.engine.ping()).server
@@ -90,15 +98,9 @@ async def status_of(agent: Running) -> dict[str, Any]:
         "clients": {"host": config.clients.host.value},
         "identity": identity_of(agent),
         "life": life_of(agent),
-        "images": [
-            {
-                "entry": status.entry,
-                "digests": status.digests,
-                "age_seconds": status.age_seconds,
-                "error": status.last_error,
-            }
-            for status in agent.generations.images.status()
-        ],
+        "images": image_rows(agent) if with_images else [],
+        "answers": sources_of(agent),
+        "registries": _registries(agent.registry),
         "metrics": _metrics_address(agent),
         "audit": {"file": config.audit.file, "lost": agent.sink.lost},
     }
@@ -123,6 +125,20 @@ def ports_of(info: Mapping[str, Any]) -> list[str]:
 
 
 _ON_TCP: Final = re.compile(r"API is accessible on (https?://[^\s]+) without")
+
+
+def _registries(client: RegistryClient) -> dict[str, Any]:
+    """Return how the questions to registries went, and what is wrong with the credentials for them."""
+    return {
+        "requests": {outcome.value: count for outcome, count in client.requests.items()},
+        "seconds": round(client.seconds, 3),
+        "cache_hits": client.cache_hits,
+        "limits": {
+            host: {"limit": one.limit, "remaining": one.remaining, "window_seconds": one.window_seconds}
+            for host, one in client.limits.items()
+        },
+        "faults": list(client.faults),
+    }
 
 
 def _metrics_address(agent: Running) -> str:

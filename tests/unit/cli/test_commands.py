@@ -75,7 +75,8 @@ def test_an_explanation_reads_as_documented(
 def test_an_explanation_for_machines_has_every_key(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--json", "--policy", policy, *EXPLAINED["push"]]) == ExitCode.DENIED
     answer = json.loads(capsys.readouterr().out)
-    assert {"decision", "rule", "command", "status", "message", "remedy"} == set(answer)
+    assert {"decision", "rule", "command", "status", "message", "remedy", "entry"} == set(answer)
+    assert answer["entry"] == "docker.io/localstack/localstack:*"
     assert (answer["decision"], answer["rule"], answer["status"]) == ("deny", "command-list", 403)
 
 
@@ -105,8 +106,60 @@ def test_bytes_that_are_no_text_are_a_malformed_target(policy: str, capsys: pyte
 def test_a_good_policy_is_valid(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", policy]) == ExitCode.OK
     assert capsys.readouterr().out == (
-        f"{policy}: valid; 2 image entries, derived images refused, command list: deny push\n"
+        f"{policy}: valid; 2 image entries (2 by pattern), derived images refused, command list: deny push\n"
     )
+
+
+LISTED = ["docker", "r.example/ci/*:*", "r.example/a:1.*", "r.example/b@sha256:" + "b" * 64]
+LOCAL = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("image", "entry"),
+    [
+        ("docker", "docker.io/library/docker:latest"),
+        ("docker:cli", ""),
+        ("r.example/ci/x:7", "r.example/ci/*:*"),
+        ("r.example/ci/x@sha256:" + "c" * 64, "r.example/ci/*:*"),
+        ("r.example/ci/x/y:7", ""),
+        ("r.example/a:1.2", "r.example/a:1.*"),
+        ("r.example/a:2", ""),
+        ("r.example/b:1@sha256:" + "b" * 64, "r.example/b@sha256:" + "b" * 64),
+        ("r.example/b:1", ""),
+        (LOCAL, LOCAL),
+        ("a" * 64, LOCAL),
+        ("sha256:" + "b" * 64, ""),
+    ],
+)
+def test_an_explanation_names_the_entry_that_covers_a_name(
+    image: str, entry: str, write: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = json.loads(POLICY)
+    listed["enhancedContainerIsolation"]["dockerSocketMount"]["imageList"] = {"images": LISTED}
+    file = write("listed.json", json.dumps(listed | {"sockwarden": {"localImages": [LOCAL]}}))
+    code = main(["explain", "--json", "--policy", file, "--as", f"image:{image}", "GET /containers/json"])
+    assert (code, json.loads(capsys.readouterr().out)["entry"]) == (
+        ExitCode.OK if entry else ExitCode.DENIED,
+        entry,
+    )
+
+
+def test_everything_explains_itself(write: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(POLICY)
+    listed["enhancedContainerIsolation"]["dockerSocketMount"]["imageList"] = {"images": ["*"]}
+    file = write("listed.json", json.dumps(listed))
+    assert main(["explain", "--policy", file, "--as", f"image:{LOCAL}", "GET /containers/json"]) == ExitCode.OK
+    assert "the entry '*'" in capsys.readouterr().out
+
+
+def test_a_policy_is_summed_up_with_its_patterns_and_local_images(
+    write: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = json.loads(POLICY)
+    listed["enhancedContainerIsolation"]["dockerSocketMount"]["imageList"] = {"images": LISTED}
+    file = write("listed.json", json.dumps(listed | {"sockwarden": {"localImages": [LOCAL]}}))
+    assert main(["check", file]) == ExitCode.OK
+    assert "valid; 4 image entries (2 by pattern), 1 local images by id, derived" in capsys.readouterr().out
 
 
 def test_a_good_policy_for_machines(policy: str, capsys: pytest.CaptureFixture[str]) -> None:

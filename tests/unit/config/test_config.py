@@ -20,9 +20,7 @@ from sockwarden.config import (
     RegistryConfig,
     RequiredRung,
     Takeover,
-    default_run_dir,
     parse_config,
-    same_socket,
 )
 from sockwarden.documents.address import ListenAddress
 from sockwarden.errors import DocumentError, Fault
@@ -48,6 +46,7 @@ host_only = ["default", "/run/x/*.sock", "default"]
 file = "/srv/policy.json"
 mode = "audit"
 action = "kill"
+lock = "/srv/digests.lock.json"
 [metrics]
 listen = "[::1]:0"
 [audit]
@@ -59,8 +58,12 @@ plain_http = ["Registry.example.com:5000"]
 mirrors = { "docker.io" = "http://127.0.0.1:5000/", "ghcr.io" = "https://mirror.example.com/ghcr" }
 refresh = "90s"
 timeout = "500ms"
+grace = "0s"
+docker_config = "/srv/config.json"
+certs_dir = "/srv/certs.d"
 [daemon]
 run_dir = "/srv/run"
+state_dir = ""
 """
 
 
@@ -84,7 +87,7 @@ def test_every_key_is_read():
         engine=EngineConfig("/srv/engine.sock"),
         gateway=GatewayConfig("/srv/docker.sock", Takeover.NONE),
         guard=GuardConfig(GuardMode.TRACEPOINT, RequiredRung.TRACEPOINT, "", ("default", "/run/x/*.sock")),
-        policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL),
+        policy=PolicyConfig("/srv/policy.json", Mode.AUDIT, Action.KILL, "/srv/digests.lock.json"),
         metrics=MetricsConfig(ListenAddress("::1", 0)),
         audit=AuditConfig("/srv/audit.log"),
         clients=ClientsConfig(HostClients.ENFORCE),
@@ -93,8 +96,11 @@ def test_every_key_is_read():
             (("docker.io", "http://127.0.0.1:5000"), ("ghcr.io", "https://mirror.example.com/ghcr")),
             90.0,
             0.5,
+            0.0,
+            "/srv/config.json",
+            "/srv/certs.d",
         ),
-        daemon=DaemonConfig("/srv/run"),
+        daemon=DaemonConfig("/srv/run", ""),
     )
 
 
@@ -161,6 +167,18 @@ def test_the_sample_file_names_every_key():
 def test_the_sockets_follow_from_one_another(text, socket, listen, run_dir):
     found = config(text)
     assert (found.engine.socket, found.gateway.listen, found.daemon.run_dir) == (socket, listen, run_dir)
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "state_dir"),
+    [
+        ("/run/sockwarden", "/var/lib/sockwarden"),
+        ("/var/run/sockwarden-x", "/var/lib/sockwarden-x"),
+        ("/srv/sockwarden", "/srv/sockwarden-state"),
+    ],
+)
+def test_what_is_kept_lies_where_no_other_agent_keeps_it(run_dir, state_dir):
+    assert config(f"daemon.run_dir = '{run_dir}'").daemon.state_dir == state_dir
 
 
 @pytest.mark.parametrize("text", ["", "off"])
@@ -295,26 +313,6 @@ def test_a_run_dir_that_follows_from_a_long_socket_has_no_place_of_its_own():
 def test_a_mirror_over_plain_http_passes_where_its_host_is_named():
     found = config("[registry]\nplain_http = ['m:80']\nmirrors.'Docker.io' = 'http://m:80'").registry
     assert (found.mirror_of("docker.IO"), found.mirror_of("ghcr.io")) == ("http://m:80", None)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("/run/docker.sock", "/var/run/docker.sock", True),
-        ("/run/docker.sock", "/run/docker.sock", True),
-        ("/var/running/x", "/running/x", False),
-    ],
-)
-def test_var_run_is_run(one, other, same):
-    assert same_socket(one, other) is same
-
-
-def test_the_run_dir_lies_beside_the_public_socket():
-    assert [default_run_dir("/a/docker.sock"), default_run_dir("/a/b.sock"), default_run_dir("/a/b")] == [
-        "/a/sockwarden",
-        "/a/sockwarden-b",
-        "/a/sockwarden-b",
-    ]
 
 
 @pytest.mark.parametrize("how", [Takeover.NONE, Takeover.HANDOVER])

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from typing import Any
 
@@ -111,6 +112,50 @@ def test_bytes_with_another_digest_are_refused():
     assert "mirror" in caught.value.remedy
 
 
+def test_bytes_are_verified_by_sha512_and_named_by_sha256():
+    body = json.dumps(image()).encode()
+    expected = "sha512:" + hashlib.sha512(body).hexdigest()
+    assert parse_manifest(body, OCI_MANIFEST, expected).digest == digest_of(body)
+    with pytest.raises(RegistryError, match="bytes that hash to sha512:"):
+        parse_manifest(body + b" ", OCI_MANIFEST, expected)
+
+
+def test_a_digest_that_cannot_be_verified_is_refused():
+    with pytest.raises(RegistryError, match="'md5', which cannot be verified"):
+        parse_manifest(json.dumps(image()).encode(), OCI_MANIFEST, "md5:" + "0" * 32)
+
+
+def test_a_layer_may_be_named_by_sha512():
+    layer = {"mediaType": "layer", "digest": "sha512:" + "1" * 128, "size": 3}
+    assert parse(image(layers=[layer])).config == CONFIG
+
+
+@pytest.mark.parametrize("header", ["", "application/json", "application/octet-stream", "text/plain; charset=utf-8"])
+def test_without_any_media_type_the_shape_decides(header):
+    assert parse(image(mediaType=None), header).media_type == OCI_MANIFEST
+    assert parse(index(child(), mediaType=None), header).media_type == OCI_INDEX
+
+
+def test_an_attestation_without_its_annotation_is_a_child_as_any_other():
+    unknown = child(OTHER, platform={"os": "unknown", "architecture": "unknown"})
+    assert parse(index(child(), unknown)).children == (CHILD, OTHER)
+
+
+def test_a_referrer_names_nothing_of_its_subject():
+    subject = {"mediaType": OCI_MANIFEST, "digest": OTHER, "size": 1}
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": CONFIG, "size": 2}
+    answer = parse(image(config=empty, artifactType="application/vnd.example.sbom", subject=subject))
+    assert (answer.children, answer.config) == ((), None)
+
+
+@pytest.mark.parametrize("media_type", ["v1+json", "v1+prettyjws"])
+def test_schema_1_is_refused_with_what_to_do(media_type):
+    signed = {"schemaVersion": 1, "name": "app", "fsLayers": [], "history": [], "signatures": []}
+    with pytest.raises(RegistryError, match="schema 1") as caught:
+        parse(signed, f"application/vnd.docker.distribution.manifest.{media_type}")
+    assert "push it again" in caught.value.remedy
+
+
 def refused(document: Any, content_type: str = "") -> str:
     with pytest.raises(RegistryError) as caught:
         parse(document, content_type)
@@ -128,7 +173,6 @@ def refused(document: Any, content_type: str = "") -> str:
         (image(mediaType=7), "not a text"),
         (image(mediaType="application/vnd.docker.distribution.manifest.v1+json"), "schema 1"),
         (image(mediaType="application/vnd.example+json"), "neither an image nor an index"),
-        (image(mediaType=None), "neither an image nor an index"),
         (image(manifests=[]), "at the same time"),
         (image(fsLayers=[]), "at the same time"),
         (index(layers=[]), "at the same time"),
@@ -137,12 +181,16 @@ def refused(document: Any, content_type: str = "") -> str:
         (index(manifests=None), "no 'manifests'"),
         (index(manifests={}), "not a list"),
         (index("x"), "not an object"),
-        (index(child(digest="sha512:" + "a" * 128)), "no sha256 digest"),
-        (index(child(digest=CHILD + "\n")), "no sha256 digest"),
-        (index(child(digest=None)), "no sha256 digest"),
+        (index(child(digest="sha512:" + "a" * 128)), "names content by sha512"),
+        (index(child(digest="sha512:" + "a" * 64)), "no digest"),
+        (index(child(digest="sha256:" + "A" * 64)), "no digest"),
+        (index(child(digest="sha999:abc")), "names content by sha999"),
+        (image(config={"mediaType": OCI_CONFIG, "digest": "sha512:" + "a" * 128}), "names content by sha512"),
+        (index(child(digest=CHILD + "\n")), "no digest"),
+        (index(child(digest=None)), "no digest"),
         (index(child(media_type=1)), "mediaType that is not a text"),
         (image(layers=None), "not a list"),
-        (image(layers=[{}]), "no sha256 digest"),
+        (image(layers=[{}]), "no digest"),
         (image(config=[]), "not an object"),
     ],
 )

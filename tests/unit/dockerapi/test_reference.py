@@ -10,6 +10,8 @@ from sockwarden.dockerapi.reference import (
     ImagePattern,
     InvalidReference,
     Reference,
+    canonical,
+    canonical_entry,
     parse_entry,
     parse_reference,
 )
@@ -128,6 +130,12 @@ def test_a_reference_in_another_form_cannot_be_made(domain, path):
         ("a@" + DIGEST, "docker.io/library/a", None, DIGEST),
         ("a:1@" + DIGEST, "docker.io/library/a", None, DIGEST),
         ("*", "*", None, None),
+        ("testcontainers/*:*", "docker.io/testcontainers/*", "*", None),
+        ("registry.example/ci/*:*", "registry.example/ci/*", "*", None),
+        ("registry.example/*/*:1.*", "registry.example/*/*", "1.*", None),
+        ("testcontainers/*", "docker.io/testcontainers/*", "latest", None),
+        ("alp*:3", "docker.io/library/alp*", "3", None),
+        ("docker:2*-dind", "docker.io/library/docker", "2*-dind", None),
     ],
 )
 def test_an_entry_means_a_tag_every_tag_a_digest_or_everything(text, name, tag, digest):
@@ -137,9 +145,25 @@ def test_an_entry_means_a_tag_every_tag_a_digest_or_everything(text, name, tag, 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("testcontainers/*:*", "whole tag"),
-        ("docker:1*", "whole tag"),
-        ("**", "whole tag"),
+        ("**", "crosses"),
+        ("a/**:*", "crosses"),
+        ("a/x:**", "crosses"),
+        ("a/*x*:*", "more than one"),
+        ("a/x:*.*", "more than one"),
+        ("*:*", "official images"),
+        ("docker.io/*:*", "official images"),
+        ("*/*:*", "anybody"),
+        ("te*/x:1", "anybody"),
+        ("ghcr.io/*/x:*", "anybody"),
+        ("GHCR.io:443/*/x:*", "anybody"),
+        ("*.example/a:*", "name of a registry"),
+        ("reg.example:*/a", "name of a registry"),
+        ("a/*@" + DIGEST, "digest"),
+        ("a/x:.*", "tag"),
+        ("a/.*:*", "words"),
+        ("a/A/*:*", "lower case"),
+        ("a/*B:*", "lower case"),
+        ("a/*" + "a" * MAX_REFERENCE, "longer"),
         ("docker:", "tag"),
         (":*", "empty"),
         (DIGEST, "name@digest"),
@@ -173,6 +197,97 @@ def test_the_refusal_of_an_entry_shows_the_whole_entry():
         parse_entry("Docker:*")
 
 
-def test_an_entry_tells_its_kind():
-    kinds = [(entry.is_everything, entry.is_any_tag) for entry in map(parse_entry, ("*", "a:*", "a"))]
-    assert kinds == [(True, False), (False, True), (False, False)]
+@pytest.mark.parametrize(
+    ("text", "everything", "any_tag", "single"),
+    [
+        ("*", True, False, False),
+        ("a:*", False, True, False),
+        ("a", False, False, True),
+        ("a@" + DIGEST, False, False, True),
+        ("a/*:*", False, True, False),
+        ("a/*:1", False, False, False),
+        ("a/x:1*", False, False, False),
+    ],
+)
+def test_an_entry_tells_its_kind(text, everything, any_tag, single):
+    entry = parse_entry(text)
+    assert (entry.is_everything, entry.is_any_tag, entry.is_single) == (everything, any_tag, single)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("*", "*"),
+        ("docker", "docker.io/library/docker:latest"),
+        ("docker:*", "docker.io/library/docker:*"),
+        ("a/*", "docker.io/a/*:latest"),
+        ("index.docker.io/a:1@" + DIGEST, "docker.io/library/a@" + DIGEST),
+    ],
+)
+def test_an_entry_has_one_canonical_form(text, shown):
+    assert str(parse_entry(text)) == shown
+    assert str(parse_entry(shown)) == shown
+
+
+@pytest.mark.parametrize(
+    ("entry", "domain", "path", "answer"),
+    [
+        ("testcontainers/*:*", "docker.io", "testcontainers/ryuk", True),
+        ("testcontainers/*:*", "docker.io", "testcontainers/a/b", False),
+        ("testcontainers/*:*", "docker.io", "testcontainers", False),
+        ("testcontainers/*:*", "docker.io", "testcontainersx/ryuk", False),
+        ("testcontainers/*:*", "quay.io", "testcontainers/ryuk", False),
+        ("r.example/ci-*-x/app:*", "r.example", "ci-1-x/app", True),
+        ("r.example/ci-*-x/app:*", "r.example", "ci-x/app", False),
+        ("r.example/ci-*-x/app:*", "r.example", "ci--x/app", True),
+        ("r.example/a:*", "r.example", "a", True),
+    ],
+)
+def test_a_star_stands_for_characters_of_one_part(entry, domain, path, answer):
+    assert parse_entry(entry).covers(domain, path) is answer
+
+
+@pytest.mark.parametrize(
+    ("entry", "tag", "answer"),
+    [("a:1.*", "1.2", True), ("a:1.*", "1.", True), ("a:1.*", "11", False), ("a:*", "x", True), ("a", "latest", True)],
+)
+def test_a_star_in_a_tag_stands_for_characters_of_the_tag(entry, tag, answer):
+    assert parse_entry(entry).covers_tag(tag) is answer
+
+
+def test_a_digest_entry_means_no_tag():
+    assert not parse_entry("a@" + DIGEST).covers_tag("latest")
+
+
+@pytest.mark.parametrize("text", ["*:*", "*/*:*", "a/**:*", "a/*x*:*", "*.example/a:*", "a/*@" + DIGEST, DIGEST])
+def test_a_glob_that_is_refused_says_what_to_write_instead(text):
+    with pytest.raises(InvalidReference) as refusal:
+        parse_entry(text)
+    assert refusal.value.remedy.startswith("write")
+
+
+@pytest.mark.parametrize(
+    ("text", "image_id", "shown"),
+    [
+        ("docker", "", "docker.io/library/docker:latest"),
+        ("docker:cli", DIGEST, "docker.io/library/docker:cli"),
+        ("a:1@" + DIGEST, "", "docker.io/library/a@" + DIGEST),
+        (HEX, "", DIGEST),
+        (DIGEST, "", DIGEST),
+        (HEX[:12], "", f"docker.io/library/{HEX[:12]}:latest"),
+        (HEX[:12], DIGEST, DIGEST),
+        (f"sha256:{HEX[:12]}", DIGEST, DIGEST),
+        (HEX[:12], "sha256:" + "f" * 64, f"docker.io/library/{HEX[:12]}:latest"),
+        ("no such THING", "", "no such THING"),
+        ("", "", ""),
+    ],
+)
+def test_what_somebody_called_an_image_is_shown_in_one_form(text, image_id, shown):
+    assert canonical(text, image_id) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("docker", "docker.io/library/docker:latest"), (DIGEST, DIGEST), ("a/**", "a/**")]
+)
+def test_an_entry_that_somebody_names_is_read_in_any_spelling(text, shown):
+    assert canonical_entry(text) == shown

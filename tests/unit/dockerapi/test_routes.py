@@ -126,6 +126,21 @@ def test_the_name_of_a_path_of_another_route_is_a_mistake_of_the_caller():
         ROUTES[0].name_of("/info")
 
 
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [("/containers/a/start", "/containers/b/start"), ("/containers/a/start/start", "/containers/b/start")],
+)
+def test_a_path_can_be_given_another_name(path, other):
+    route = match("POST", path)
+    assert route is not None
+    assert route.with_name(path, "b") == other
+
+
+def test_a_path_of_another_route_is_given_no_name():
+    with pytest.raises(AssertionError, match="does not match"):
+        ROUTES[0].with_name("/info", "b")
+
+
 def test_every_key_names_one_route():
     assert len(ROUTE_KEYS) == len(ROUTES)
 

@@ -166,3 +166,15 @@ def test_a_query_is_read_as_go_reads_it(query, pairs):
 )
 def test_the_first_value_of_a_parameter_wins(raw, value):
     assert parse_target(raw).first("a") == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "canonical"),
+    [
+        (b"/containers/a/start", b"/containers/b/start"),
+        (b"/v1.41/containers/%61/start?a=%2F", b"/v1.41/containers/b/start?a=%2F"),
+    ],
+)
+def test_another_path_goes_to_the_engine_while_the_target_is_told_as_it_was_sent(raw, canonical):
+    target = parse_target(raw).sent_to("/containers/b/start")
+    assert (target.canonical, target.raw, target.path) == (canonical, raw.decode(), "/containers/a/start")

@@ -57,3 +57,7 @@ def test_an_error_body_is_written_as_the_engine_writes_it(message, body):
 
 def test_an_unknown_page_reads_as_from_the_engine():
     assert json.loads(texts.page_not_found()) == {"message": "page not found"}
+
+
+def test_a_container_that_is_not_there_reads_as_from_the_engine():
+    assert texts.no_such_container("a") == "No such container: a"

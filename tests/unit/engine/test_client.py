@@ -88,6 +88,19 @@ def test_a_list_of_containers_that_is_none_is_an_error(path, given):
         ask(path, FakeEngine([given]), lambda client: client.running_containers())
 
 
+def test_images_are_listed_with_their_names_and_without_layers(path):
+    given = [{"Id": DIGEST, "RepoTags": ["a:1"], "RepoDigests": None, "Descriptor": {"digest": DIGEST}}, None]
+    engine = FakeEngine([json_answer(given)])
+    found = ask(path, engine, lambda client: client.list_images())
+    assert found == (LocalImage(DIGEST, ("a:1",), manifest_digest=DIGEST),)
+    assert engine.requests == ["GET /images/json"]
+
+
+def test_a_listed_image_without_an_id_is_an_error(path):
+    with pytest.raises(EngineError, match="has no id"):
+        ask(path, FakeEngine([json_answer([{"RepoTags": ["a:1"]}])]), lambda client: client.list_images())
+
+
 def test_a_container_is_inspected_by_its_name(path):
     engine = FakeEngine([json_answer({"Id": "x"})])
     found = ask(path, engine, lambda client: client.inspect_container("web_1.a-b"))

@@ -143,8 +143,36 @@ def test_a_container_is_judged_whenever_it_comes_to_run(verb: str, image: str) -
     assert judgement.verdict.allowed is (image == LISTED)  # its image is gone from the store, and the id still tells
 
 
-def test_a_container_that_is_not_there_is_left_to_the_engine() -> None:
-    assert before(FakeEngine(), exchange("POST", "/containers/a/start"), b"{}").verdict.allowed
+@pytest.mark.parametrize("path", ["/containers/a/start", "/v1.41/containers/a/start?detachKeys=x"])
+def test_the_engine_gets_the_id_of_the_container_that_was_judged(path: str) -> None:
+    asked = exchange("POST", path)
+    before(FakeEngine(containers={"a": container(LISTED)}), asked, b"")
+    assert asked.target.canonical == path.replace("/a/", f"/{MADE}/").encode()
+    assert asked.target.raw == path
+
+
+def test_a_container_that_is_not_there_cannot_come_in_between() -> None:
+    verdict = before(FakeEngine(), exchange("POST", "/containers/a/start"), b"{}").verdict
+    assert (verdict.allowed, verdict.status, verdict.message) == (False, 404, "No such container: a")
+
+
+@pytest.mark.parametrize("made", [{}, {"Id": 1}, {"Id": "a"}])
+def test_a_container_without_an_id_is_not_started(made: dict[str, Any]) -> None:
+    engine = FakeEngine(containers={"a": made})
+    with pytest.raises(EngineError, match="no full id"):
+        before(engine, exchange("POST", "/containers/a/start"), b"")
+
+
+def test_an_operation_without_a_route_is_a_fault_of_ours() -> None:
+    asked = exchange("POST", "/containers/a/start")
+    asked.route = None
+    with pytest.raises(AssertionError, match="has a route"):
+        before(FakeEngine(), asked, b"")
+
+
+def test_a_container_that_was_removed_before_it_could_be_judged_can_do_nothing() -> None:
+    asked = exchange("POST", "/containers/create")
+    assert asyncio.run(inspection(FakeEngine()).after(asked, answer())).allowed
 
 
 def test_a_volume_must_only_be_readable() -> None:

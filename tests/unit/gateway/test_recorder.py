@@ -10,7 +10,7 @@ from tests.unit.gateway.test_inspection import exchange
 
 from sockwarden.dockerapi.commands import COMMAND_LABELS
 from sockwarden.gateway.recorder import DecisionRecorder
-from sockwarden.model import Mode, Rule, Verdict, allow, deny
+from sockwarden.model import ImageAnswer, Mode, Rule, Verdict, allow, deny
 from sockwarden.observe.audit import AuditLog
 from sockwarden.observe.metrics import Metrics, registry_of
 from sockwarden.observe.process import ProcessCache
@@ -81,3 +81,27 @@ def test_connections_and_failures_are_counted(tmp_path: Path) -> None:
     records, registry = recorded(tmp_path, act)
     assert not records
     assert registry.get_sample_value("sockwarden_denials_total", {"rule": "engine"}) == 1
+
+
+YES = ImageAnswer(allowed=True, entry="docker.io/library/docker:cli", digest="sha256:1")
+MOUNTED = ImageAnswer(allowed=True, entry="docker.io/library/app:1", digest="sha256:2")
+
+
+def test_the_entry_that_let_the_client_in_is_recorded_with_every_request(tmp_path: Path) -> None:
+    asked = exchange("GET", "/containers/json", Mode.ENFORCE)
+    asked.image = YES
+    (record,), _ = recorded(tmp_path, lambda recorder: recorder.decided(asked, HOST, allow(Rule.DEFAULT)))
+    assert record["image"] == {"entry": "docker.io/library/docker:cli", "digest": "sha256:1"}
+
+
+def test_the_image_that_gets_the_socket_goes_before_the_clients_own(tmp_path: Path) -> None:
+    asked = exchange("POST", "/containers/create", Mode.ENFORCE)
+    asked.image = YES
+    verdict = allow(Rule.SOCKET_MOUNT, MOUNTED)
+    (record,), _ = recorded(tmp_path, lambda recorder: recorder.decided(asked, HOST, verdict))
+    assert record["image"] == {"entry": "docker.io/library/app:1", "digest": "sha256:2"}
+
+
+def test_a_refusal_is_recorded_with_what_would_help(tmp_path: Path) -> None:
+    record, _ = decided(tmp_path, deny(Rule.COMMAND_LIST, "no", 'remove "push"'), Mode.ENFORCE)
+    assert record["remedy"] == 'remove "push"'

@@ -1,6 +1,6 @@
 import pytest
 
-from sockwarden.images.derived import derived_from, is_local_only
+from sockwarden.images.derived import chain_of, is_local_only, parent_chains
 from sockwarden.model import LocalImage
 
 BASE, APP, TOP = "sha256:base", "sha256:app", "sha256:top"
@@ -20,7 +20,11 @@ BASE, APP, TOP = "sha256:base", "sha256:app", "sha256:top"
     ],
 )
 def test_derived_means_the_whole_chain_as_a_proper_prefix(child, parent, answer):
-    assert derived_from(LocalImage("sha256:x", layers=child), parent) is answer
+    assert (chain_of(parent) in parent_chains(child)) is answer
+
+
+def test_layers_in_another_order_are_another_chain():
+    assert chain_of((BASE, APP)) != chain_of((APP, BASE))
 
 
 def test_an_image_with_a_repository_digest_is_not_local():

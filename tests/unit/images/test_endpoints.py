@@ -1,6 +1,7 @@
 import pytest
 
 from sockwarden.errors import RegistryError
+from sockwarden.images.certificates import Certificates
 from sockwarden.images.endpoints import RegistrySettings, Repository, endpoints_of, may_be_plain, trusted_url
 
 
@@ -80,3 +81,19 @@ def test_the_case_of_a_host_does_not_matter():
 @pytest.mark.parametrize("text", ["https://[2001:db8::1]/", "https://[2001:db8::1]:5000/x?y=z", "HTTPS://a-b.c_d:5000"])
 def test_an_address_over_tls_is_taken(text):
     assert trusted_url(text, after="http", settings=RegistrySettings()).scheme == "https"
+
+
+def test_a_registry_with_certificates_speaks_tls_even_on_this_host(tmp_path):
+    (tmp_path / "127.0.0.1:5000").mkdir()
+    settings = RegistrySettings(plain_http=frozenset({"127.0.0.1:5000"}), certificates=Certificates(tmp_path))
+    assert [endpoint.base for endpoint in endpoints_of("127.0.0.1:5000", settings)] == ["https://127.0.0.1:5000"]
+    with pytest.raises(RegistryError, match="without TLS"):
+        trusted_url("http://127.0.0.1:5000/token", after="http", settings=settings)
+    assert endpoints_of("127.0.0.1:5001", settings)[0].base == "http://127.0.0.1:5001"
+
+
+def test_a_mirror_is_asked_as_it_is_written(tmp_path):
+    (tmp_path / "127.0.0.1:5000").mkdir()
+    mirrors = {"docker.io": "http://127.0.0.1:5000"}
+    settings = RegistrySettings(mirrors=mirrors, certificates=Certificates(tmp_path))
+    assert endpoints_of("docker.io", settings)[0].base == "http://127.0.0.1:5000"

@@ -89,3 +89,16 @@ def test_closing_gives_up_a_question_under_way(bench, world):
             await asking
 
     run(bench, scenario)
+
+
+def test_with_a_lock_file_no_repository_is_asked(bench, world):
+    _, config = world.image(REG, "app", "1", "app")
+
+    async def scenario(holdings):
+        holdings._resolver.lock({}, "x.lock.json")
+        await holdings.ask(question(config, "1"))
+        return holdings.holders(config), str(holdings.fault(question(config, "1"))), world.seen
+
+    holders, fault, seen = run(bench, scenario)
+    assert (holders, seen) == (frozenset(), [])
+    assert "no registry is asked" in fault

@@ -1,37 +1,18 @@
 import asyncio
-from typing import Any
 
 import httpx
 import pytest
+from tests.unit.images.locals import EVIL, REG, judged, local
 
 from sockwarden.dockerapi.reference import parse_entry
-from sockwarden.errors import EngineError
 from sockwarden.images.imagelist import ImageList
-from sockwarden.model import ImageAnswer, LocalImage
-
-REG = "reg.example"
-EVIL = "sha256:" + "e" * 64
-
-
-def local(image_id: str, *names: str, manifest: str | None = None, layers: tuple[str, ...] = ()) -> LocalImage:
-    """Return a local image with any names, honest or forged."""
-    digests = tuple(name for name in names if "@" in name)
-    tags = tuple(name for name in names if "@" not in name)
-    return LocalImage(image_id, tags, digests, layers, manifest)
-
-
-def judged(*images: LocalImage) -> Any:
-    async def scenario(image_list):
-        return [await image_list.judge(image) for image in images]
-
-    return scenario
-
+from sockwarden.model import ImageAnswer
 
 # ---- which entry allows what
 
 
 def test_everything_is_allowed_without_asking_anyone(bench, world):
-    assert bench.judge(["*"], judged(local(EVIL))) == [ImageAnswer(allowed=True, entry="*")]
+    assert bench.judge(["*"], judged(local(EVIL))) == [ImageAnswer(allowed=True, entry="*", digest=EVIL)]
     assert world.seen == []
 
 
@@ -45,12 +26,14 @@ def test_everything_starts_no_refresh(bench, world):
 
 
 def test_an_empty_list_allows_nothing(bench):
-    assert bench.judge([], judged(local(EVIL))) == [ImageAnswer(allowed=False, reason="the image list is empty")]
+    (answer,) = bench.judge([], judged(local(EVIL)))
+    assert answer == ImageAnswer(allowed=False, reason="the image list is empty", digest=EVIL, local=True)
 
 
 def test_a_tag_allows_its_config_digest(bench, world):
     _, config = world.image(REG, "app", "1", "app")
-    assert bench.judge([f"{REG}/app:1"], judged(local(config))) == [ImageAnswer(allowed=True, entry=f"{REG}/app:1")]
+    (answer,) = bench.judge([f"{REG}/app:1"], judged(local(config)))
+    assert answer == ImageAnswer(allowed=True, entry=f"{REG}/app:1", digest=config)
 
 
 def test_no_tag_means_latest(bench, world):
@@ -84,6 +67,24 @@ def test_an_image_of_no_listed_name_is_refused_by_its_content(bench, world):
     assert answer.reason == f"no entry of the image list holds its content {EVIL}"
 
 
+def test_one_reference_in_two_spellings_is_one_entry(bench):
+    async def scenario(image_list):
+        return [status.entry for status in image_list.status()]
+
+    assert bench.judge(["app", "docker.io/library/app:latest", "app:2", "app:3"], scenario) == [
+        "docker.io/library/app:latest",
+        "docker.io/library/app:2",
+        "docker.io/library/app:3",
+    ]
+
+
+def test_the_entry_of_that_very_name_is_the_first_to_be_named(bench, world):
+    for tag in ("1", "2", "3"):
+        world.image(REG, "app", tag, tag)
+    (answer,) = bench.judge([f"{REG}/app:{tag}" for tag in "123"], judged(local(EVIL, f"{REG}/app:3")))
+    assert answer.reason.startswith(f"{REG}/app:3 is ")
+
+
 def test_a_digest_entry_allows_its_own_closure(bench, world):
     index, platforms = world.index(REG, "app", "1", "amd64", "arm64")
     entry = f"{REG}/app@{platforms[0][0]}"
@@ -95,7 +96,7 @@ def test_a_digest_entry_that_its_repository_lacks_allows_nothing(bench, world):
     digest, config = world.image(REG, "other", "1", "app")
     (answer,) = bench.judge([f"{REG}/app@{digest}"], judged(local(config, f"{REG}/app@{digest}")))
     assert not answer.allowed
-    assert f"{REG}/app@{digest} allows nothing: {REG} has no app with {digest}" in answer.reason
+    assert f"{REG}/app@{digest} allows nothing: {REG} has no {REG}/app@{digest}" in answer.reason
 
 
 def test_a_resolved_digest_entry_is_never_asked_again(bench, world):
@@ -122,7 +123,10 @@ def test_an_allowed_image_needs_no_await_once_resolved(bench, world):
         await image_list.judge(local(config))
         return before, image_list.judge_now(local(config))
 
-    assert bench.judge([f"{REG}/app:1"], scenario) == (None, ImageAnswer(allowed=True, entry=f"{REG}/app:1"))
+    assert bench.judge([f"{REG}/app:1"], scenario) == (
+        None,
+        ImageAnswer(allowed=True, entry=f"{REG}/app:1", digest=config),
+    )
 
 
 def test_a_fresh_refusal_needs_no_await(bench, world):
@@ -291,7 +295,7 @@ def test_a_new_generation_keeps_the_answers_of_the_old_one(bench, world):
 def test_any_tag_allows_what_the_repository_holds(bench, world):
     digest, config = world.image(REG, "app", "1", "app")
     assert bench.judge([f"{REG}/app:*"], judged(local(config, f"{REG}/app@{digest}"))) == [
-        ImageAnswer(allowed=True, entry=f"{REG}/app:*")
+        ImageAnswer(allowed=True, entry=f"{REG}/app:*", digest=config)
     ]
 
 
@@ -313,7 +317,13 @@ def test_any_tag_allows_the_containerd_stores_id(bench, world):
 def test_any_tag_refuses_forged_names(bench, world):
     digest, _ = world.image(REG, "app", "1", "app")
     (answer,) = bench.judge([f"{REG}/app:*"], judged(local(EVIL, f"{REG}/app:1", f"{REG}/app@{digest}")))
-    assert answer == ImageAnswer(allowed=False, reason=f"no entry of the image list holds its content {EVIL}")
+    assert answer == ImageAnswer(
+        allowed=False,
+        entry=f"{REG}/app:*",
+        reason=f"no entry of the image list holds its content {EVIL}",
+        digest=EVIL,
+        local=False,
+    )
 
 
 def test_any_tag_refuses_a_digest_of_another_repository(bench, world):
@@ -372,69 +382,7 @@ def test_many_forged_names_cost_few_requests(bench, world):
     assert sum(request.method == "HEAD" for request in world.seen) == 16
 
 
-# ---- derived images
-
-BASE, TOP = "sha256:" + "1" * 64, "sha256:" + "2" * 64
-
-
-def store(*images: LocalImage):
-    """Return a stand-in for the engine's inspect that finds images by their first tag."""
-
-    async def inspect(reference: str) -> LocalImage | None:
-        return next((image for image in images if reference in image.repo_tags), None)
-
-    return inspect
-
-
-def derived(
-    bench: Any, world: Any, child: LocalImage, *, parent_id: str = "", allow: bool = True, entry: str = "app:1"
-) -> ImageAnswer:
-    _, config = world.image(REG, "app", "1", "app")
-    parent = local(parent_id or config, f"{REG}/app:1", layers=(BASE,))
-    options = {"allow_derived": allow, "local_layers": store(parent)}
-    answer: ImageAnswer = bench.judge([f"{REG}/{entry}"], judged(child), **options)[0]
-    return answer
-
-
-def test_an_image_built_on_an_allowed_one_is_allowed(bench, world):
-    answer = derived(bench, world, local(EVIL, "child:1", layers=(BASE, TOP)))
-    assert answer == ImageAnswer(allowed=True, entry=f"{REG}/app:1")
-
-
-def test_without_allow_derived_it_is_refused(bench, world):
-    assert not derived(bench, world, local(EVIL, layers=(BASE, TOP)), allow=False).allowed
-
-
-def test_equal_layers_are_refused(bench, world):
-    assert not derived(bench, world, local(EVIL, layers=(BASE,))).allowed
-
-
-def test_another_chain_is_refused(bench, world):
-    assert not derived(bench, world, local(EVIL, layers=(TOP, BASE))).allowed
-
-
-def test_a_child_that_a_repository_has_is_refused(bench, world):
-    assert not derived(bench, world, local(EVIL, f"{REG}/child@{EVIL}", layers=(BASE, TOP))).allowed
-
-
-def test_a_parent_that_is_not_allowed_by_its_own_digest_counts_for_nothing(bench, world):
-    assert not derived(bench, world, local(EVIL, layers=(BASE, TOP)), parent_id="sha256:" + "9" * 64).allowed
-
-
-def test_a_parent_that_is_not_in_the_store_counts_for_nothing(bench, world):
-    world.image(REG, "app", "2", "app2")
-    assert not derived(bench, world, local(EVIL, layers=(BASE, TOP)), entry="app:2").allowed
-
-
-def test_an_engine_that_cannot_be_asked_is_a_refusal_with_its_reason(bench, world):
-    world.image(REG, "app", "1", "app")
-
-    async def down(_: str) -> LocalImage | None:
-        raise EngineError("the engine is gone")
-
-    options = {"allow_derived": True, "local_layers": down}
-    (answer,) = bench.judge([f"{REG}/app:1"], judged(local(EVIL, layers=(BASE, TOP))), **options)
-    assert answer.reason == "the engine cannot say what the image was built on: the engine is gone"
+# ---- the end
 
 
 def test_an_agent_that_stops_refuses_who_still_waits(bench, world):

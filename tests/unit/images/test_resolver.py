@@ -6,8 +6,9 @@ import pytest
 
 from sockwarden.dockerapi.manifest import OCI_INDEX
 from sockwarden.errors import RegistryError
+from sockwarden.images.answers import pack
 from sockwarden.images.endpoints import Repository
-from sockwarden.images.resolver import MAX_DEPTH, Resolver, Target
+from sockwarden.images.resolver import MAX_DEPTH, MAX_EARLIER, Resolver, Source, Target
 
 REG = "reg.example"
 APP = Repository(REG, "app")
@@ -184,3 +185,192 @@ def test_a_fault_of_our_own_shows_in_the_record(bench, world):
         return str(resolver.record(ONE).error), resolver.unresolved
 
     assert run(bench, scenario) == ("the agent failed while it asked: LookupError('boom')", {ONE})
+
+
+def graceful(bench: Any, scenario: Callable[[Resolver], Awaitable[Any]], grace_seconds: float = 3600.0) -> Any:
+    async def whole() -> Any:
+        resolver = Resolver(bench.client(), grace_seconds=grace_seconds, clock=bench.clock)
+        resolver.add([ONE])
+        try:
+            return await scenario(resolver)
+        finally:
+            await resolver.close()
+
+    return asyncio.run(whole())
+
+
+async def moved(resolver, world, names=("old", "new")):
+    """Let the tag point to each image in turn, and return their ids."""
+    configs = []
+    for name in names:
+        configs.append(world.image(REG, "app", "1", name)[1])
+        await resolver.refresh(ONE)
+    return configs
+
+
+def test_after_a_move_the_digests_of_before_count_until_the_grace_time_ends(bench, world):
+    async def scenario(resolver):
+        old, new = await moved(resolver, world)
+        bench.clock.now += 3599
+        during = resolver.owners(old), resolver.owners(new)
+        bench.clock.now += 1
+        return during, (resolver.owners(old), resolver.owners(new))
+
+    assert graceful(bench, scenario) == (({ONE}, {ONE}), (set(), {ONE}))
+
+
+def test_without_grace_the_digests_of_before_end_with_the_move(bench, world):
+    async def scenario(resolver):
+        old, new = await moved(resolver, world)
+        return resolver.owners(old), resolver.owners(new), resolver.record(ONE).earlier
+
+    assert graceful(bench, scenario, 0.0) == (set(), {ONE}, ())
+
+
+def test_a_refresh_that_shows_no_further_move_makes_no_grace_longer(bench, world):
+    async def scenario(resolver):
+        old, _ = await moved(resolver, world)
+        bench.clock.now += 1800
+        await resolver.refresh(ONE)
+        bench.clock.now += 1800
+        return resolver.owners(old)
+
+    assert graceful(bench, scenario) == set()
+
+
+def test_a_silent_registry_makes_no_grace_longer(bench, world):
+    async def scenario(resolver):
+        old, new = await moved(resolver, world)
+        world.down.add(REG)
+        bench.clock.now += 3600
+        await resolver.refresh(ONE)
+        return resolver.owners(old), resolver.owners(new)
+
+    assert graceful(bench, scenario) == (set(), {ONE})
+
+
+def test_a_tag_that_is_deleted_ends_at_once_with_the_grace_of_what_was_there_before(bench, world):
+    async def scenario(resolver):
+        old, new = await moved(resolver, world)
+        world.stored.clear()
+        await resolver.refresh(ONE)
+        return resolver.owners(old), resolver.owners(new)
+
+    assert graceful(bench, scenario) == (set(), set())
+
+
+def test_a_tag_that_moves_back_is_what_it_was_and_the_other_one_has_grace(bench, world):
+    async def scenario(resolver):
+        old, new, again = await moved(resolver, world, ("old", "new", "old"))
+        assert old == again
+        bench.clock.now += 3600
+        return resolver.owners(old), resolver.owners(new)
+
+    assert graceful(bench, scenario) == ({ONE}, set())
+
+
+def test_each_answer_has_its_own_grace(bench, world):
+    async def scenario(resolver):
+        (first,) = await moved(resolver, world, ("first",))
+        bench.clock.now += 600
+        (second,) = await moved(resolver, world, ("second",))
+        bench.clock.now += 1800
+        await moved(resolver, world, ("third",))
+        bench.clock.now += 1800
+        return resolver.owners(first), resolver.owners(second)
+
+    assert graceful(bench, scenario) == (set(), {ONE})
+
+
+def test_a_tag_that_never_rests_keeps_few_answers(bench, world):
+    async def scenario(resolver):
+        configs = await moved(resolver, world, [str(number) for number in range(MAX_EARLIER + 3)])
+        return [bool(resolver.owners(config)) for config in configs]
+
+    assert graceful(bench, scenario) == [False, False, *[True] * (MAX_EARLIER + 1)]
+
+
+def test_what_is_over_gives_its_memory_back(bench, world):
+    async def scenario(resolver):
+        await moved(resolver, world)
+        before = len(resolver._index)
+        bench.clock.now += 3600
+        resolver.expire()
+        return before, len(resolver._index), resolver.record(ONE).earlier
+
+    assert graceful(bench, scenario) == (4, 2, ())
+
+
+def test_a_change_is_told_apart_from_a_confirmation(bench, world):
+    async def scenario(resolver):
+        told: list[bool] = []
+        resolver.on_change = told.append
+        await moved(resolver, world, ("old", "old", "new"))
+        return told
+
+    assert graceful(bench, scenario) == [True, False, True]
+
+
+def test_an_answer_for_a_target_that_was_forgotten_and_named_anew_is_asked_again(bench, world):
+    world.image(REG, "app", "1", "app")
+    world.gate = asyncio.Event()
+
+    async def scenario(resolver):
+        asking = asyncio.create_task(resolver.refresh(ONE))
+        await world.arrived.wait()
+        resolver.retain([])
+        resolver.add([ONE])
+        world.gate.set()
+        await asking
+        return resolver.record(ONE).answered_at, resolver.unresolved
+
+    assert graceful(bench, scenario) == (None, {ONE})
+
+
+def locked(resolver, *digests):
+    resolver.lock({ONE: pack(digests[0], digests)} if digests else {}, "digests.lock.json")
+
+
+def test_with_a_lock_its_digests_decide_and_no_registry_is_asked(bench, world):
+    digest, config = world.image(REG, "app", "1", "app")
+
+    async def scenario(resolver):
+        locked(resolver, digest, config)
+        await resolver.refresh(ONE)
+        return resolver.owners(config), resolver.unresolved, resolver.record(ONE).source, world.seen
+
+    assert graceful(bench, scenario) == ({ONE}, set(), Source.LOCK, [])
+
+
+def test_the_next_lock_replaces_the_digests_without_grace(bench, world):
+    async def scenario(resolver):
+        one, two = (world.image(REG, "app", "1", name)[0] for name in ("one", "two"))
+        locked(resolver, one)
+        locked(resolver, two)
+        return resolver.owners(one), resolver.owners(two)
+
+    assert graceful(bench, scenario) == (set(), {ONE})
+
+
+def test_what_a_lock_does_not_hold_allows_nothing_and_says_why(bench, world):
+    _, config = world.image(REG, "app", "1", "app")
+
+    async def scenario(resolver):
+        await resolver.refresh(ONE)
+        locked(resolver)
+        return resolver.owners(config), str(resolver.record(ONE).error), resolver.unresolved
+
+    owners, error, unresolved = graceful(bench, scenario)
+    assert (owners, unresolved) == (set(), {ONE})
+    assert "the lock file digests.lock.json does not hold it" in error
+
+
+def test_the_parts_of_an_image_are_told_by_kind(bench, world):
+    index, platforms = world.index(REG, "app", "1", "amd64", "arm64")
+
+    async def scenario(resolver):
+        return await resolver.parts(APP, index)
+
+    parts = graceful(bench, scenario)
+    assert (parts.root, parts.indexes) == (index, {index})
+    assert (parts.manifests, parts.configs) == ({one for one, _ in platforms}, {two for _, two in platforms})

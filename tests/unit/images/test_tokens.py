@@ -1,11 +1,14 @@
+import asyncio
+import logging
 from typing import Any
 
 import httpx
 import pytest
 
 from sockwarden.errors import RegistryError
-from sockwarden.images.credentials import Basic
 from sockwarden.images.endpoints import RegistrySettings, Repository
+from sockwarden.images.registry import Outcome
+from sockwarden.images.secret import Basic, IdentityToken, Secret
 
 APP = Repository("reg.example", "team/app")
 CLI = Repository("docker.io", "library/docker")
@@ -14,13 +17,17 @@ CLI = Repository("docker.io", "library/docker")
 class Stored:
     """Credentials that notes who asked."""
 
-    def __init__(self, **known: Basic) -> None:
+    def __init__(self, fault: str = "", **known: Secret) -> None:
         self.known = known
         self.asked: list[str] = []
+        self.faults = (fault,)
 
-    def find(self, registry: str) -> Basic | None:
+    async def find(self, registry: str) -> Secret | None:
         self.asked.append(registry)
         return self.known.get(registry.replace(".", "_"))
+
+    def fault_of(self, registry: str) -> str:
+        return self.faults[0]
 
 
 def fails(bench: Any, question: Any, *args: Any) -> RegistryError:
@@ -188,3 +195,107 @@ def test_tokens_beyond_the_limit_push_out_the_oldest(bench, world, monkeypatch):
         return [request.url.host for request in world.seen]
 
     assert bench.run(fill) == ["reg.example", "reg.example", "auth.example", "reg.example"]
+
+
+def with_refresh(world: Any) -> Any:
+    """Let auth.example give a token for the identity token ``r3fresh`` alone, and return the forms it got."""
+    forms: list[dict[str, str]] = []
+
+    def rule(request: httpx.Request) -> httpx.Response | None:
+        if request.url.host != "auth.example":
+            return None
+        forms.append(dict(httpx.QueryParams(request.content.decode())))
+        right = request.method == "POST" and forms[-1].get("refresh_token") == "r3fresh"
+        return None if right else httpx.Response(401)
+
+    world.rules += [rule, token_server()]
+    return forms
+
+
+def test_an_identity_token_is_posted_for_an_access_token(bench, world):
+    digest, _ = world.image("reg.example", "team/app", "1", "app")
+    forms = with_refresh(world)
+    stored = Stored(reg_example=IdentityToken("r3fresh"))
+    assert bench.run(lambda client: client.head(APP, "1"), None, stored) == digest
+    assert forms == [
+        {
+            "grant_type": "refresh_token",
+            "service": "reg",
+            "client_id": "sockwarden",
+            "scope": "repository:team/app:pull",
+            "refresh_token": "r3fresh",
+        }
+    ]
+    assert str(world.seen[1].url) == "https://auth.example/token"
+    assert "authorization" not in world.seen[1].headers
+
+
+def test_an_identity_token_that_is_refused_is_a_denial_without_it(bench, world):
+    with_refresh(world)
+    error = fails(bench, lambda client: client.head(APP, "1"), None, Stored(reg_example=IdentityToken("0ld")))
+    assert str(error) == "the token server auth.example of reg.example refuses team/app"
+
+
+def test_an_identity_token_is_no_answer_to_a_basic_challenge(bench, world):
+    world.rules.append(lambda _: httpx.Response(401, headers={"www-authenticate": "Basic realm=x"}))
+    stored = Stored(reg_example=IdentityToken("r3fresh"))
+    assert "wants credentials" in str(fails(bench, lambda client: client.head(APP, "1"), None, stored))
+
+
+def test_an_identity_token_is_never_redirected(bench, world):
+    elsewhere = httpx.Response(307, headers={"location": "https://other.example/token"})
+    world.rules.append(lambda request: elsewhere if request.url.host == "auth.example" else None)
+    world.rules.append(token_server())
+    stored = Stored(reg_example=IdentityToken("r3fresh"))
+    error = fails(bench, lambda client: client.head(APP, "1"), None, stored)
+    assert str(error) == "auth.example redirects a question that holds a secret"
+    assert "other.example" not in [request.url.host for request in world.seen]
+
+
+def test_a_denial_says_why_there_are_no_credentials(bench, world):
+    world.rules.append(lambda _: httpx.Response(401, headers={"www-authenticate": "Basic realm=x"}))
+    error = fails(bench, lambda client: client.head(APP, "1"), None, Stored(fault="docker-credential-x is lost"))
+    assert str(error) == "reg.example wants credentials for team/app; docker-credential-x is lost"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_token_server_that_asks_for_a_wait_gets_it(bench, world, status):
+    world.image("reg.example", "team/app", "1", "app")
+    wait = httpx.Response(status, headers={"retry-after": "100"})
+    world.rules.append(lambda request: wait if request.url.host == "auth.example" else None)
+    world.rules.append(token_server())
+
+    async def twice(client):
+        for _ in range(2):
+            with pytest.raises(RegistryError, match="left alone"):
+                await client.head(APP, "1")
+        return client.requests
+
+    assert bench.run(twice)[Outcome.LIMITED] == 1
+    assert len(world.seen) == 2
+
+
+def test_questions_at_once_share_one_token(bench, world):
+    digests = [world.image("reg.example", "team/app", tag, tag)[0] for tag in "1234"]
+    world.rules.append(token_server())
+
+    async def at_once(client):
+        world.gate = asyncio.Event()
+        asked = [asyncio.create_task(client.head(APP, tag)) for tag in "1234"]
+        while len(world.seen) < 4:
+            world.arrived.clear()
+            await world.arrived.wait()
+        world.gate.set()
+        return await asyncio.gather(*asked)
+
+    assert bench.run(at_once) == digests
+    assert sum(request.url.host == "auth.example" for request in world.seen) == 1
+
+
+def test_no_secret_is_in_any_log(bench, world, caplog):
+    caplog.set_level(logging.DEBUG)
+    world.image("reg.example", "team/app", "1", "app")
+    with_refresh(world)
+    bench.run(lambda client: client.head(APP, "1"), None, Stored(reg_example=IdentityToken("r3fresh")))
+    assert "r3fresh" not in caplog.text
+    assert "tok1" not in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from sockwarden.model import (
     ContainerClient,
     HostClient,
     IdentitySource,
+    ImageAnswer,
     Mode,
     Peer,
     Rule,
@@ -50,7 +52,7 @@ def test_a_record_has_the_documented_form():
         "method": "POST",
         "target": "***@h/a/push?tag=1",
         "message": "no",
-        "container": {"id": "a" * 64, "image": "img:1", "digest": f"sha256:{'1' * 64}"},
+        "container": {"id": "a" * 64, "image": "docker.io/library/img:1", "digest": f"sha256:{'1' * 64}"},
         "process": {
             "pid": 4242,
             "exe": "/bin/docker",
@@ -67,6 +69,43 @@ def test_a_record_has_the_documented_form():
 @pytest.mark.parametrize("client", [HostClient(PEER), UnknownClient(PEER, Rule.UNKNOWN_CONTAINER, "x"), None])
 def test_only_a_known_container_has_a_container(client):
     assert json.loads(encode(dataclasses.replace(RECORD, client=client), PROCESS, ""))["container"] is None
+
+
+def image_of(answer: ImageAnswer | None) -> Any:
+    return json.loads(encode(dataclasses.replace(RECORD, image=answer), PROCESS, "")).get("image")
+
+
+def test_a_record_says_which_digest_matched_which_entry():
+    assert image_of(ImageAnswer(allowed=True, entry="docker.io/library/a:1", digest="sha256:1")) == {
+        "entry": "docker.io/library/a:1",
+        "digest": "sha256:1",
+    }
+
+
+def test_a_record_names_the_parent_that_a_derived_image_is_allowed_by():
+    answer = ImageAnswer(allowed=True, entry="docker.io/library/a:1", digest="sha256:1", parent="sha256:2")
+    assert image_of(answer)["parent"] == "sha256:2"
+
+
+def test_a_record_of_a_refused_image_names_no_entry():
+    answer = ImageAnswer(allowed=False, entry="docker.io/library/a:1", reason="no", digest="sha256:1")
+    assert image_of(answer) == {"entry": None, "digest": "sha256:1"}
+
+
+def test_a_record_without_an_image_has_no_such_member():
+    assert "image" not in json.loads(encode(RECORD, PROCESS, ""))
+
+
+def test_a_record_says_what_would_help():
+    record = dataclasses.replace(RECORD, remedy='add "a"')
+    assert json.loads(encode(record, PROCESS, ""))["remedy"] == 'add "a"'
+
+
+def test_a_long_record_keeps_the_image():
+    answer = ImageAnswer(allowed=True, entry="a", digest="sha256:1")
+    record = dataclasses.replace(RECORD, image=answer, message="x" * MAX_RECORD)
+    line = json.loads(encode(record, PROCESS, ""))
+    assert (line["truncated"], line["image"]) == (True, {"entry": "a", "digest": "sha256:1"})
 
 
 def test_a_record_without_a_process_says_so():

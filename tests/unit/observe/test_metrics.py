@@ -17,6 +17,8 @@ from sockwarden.model import (
     Rule,
     UnknownClient,
 )
+from sockwarden.observe.guardmetrics import GuardMetrics
+from sockwarden.observe.imagemetrics import image_families
 from sockwarden.observe.metrics import SECOND_BUCKETS, ClientKind, Decision, Metrics, kind_of, registry_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ CONTAINER = Container("a" * 64, f"sha256:{'1' * 64}", "img")
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("1.2.3", ["ps", "push"], ["connect"])
+    images = GuardMetrics(image_families(["answered", "denied"]))
+    return Metrics("1.2.3", ["ps", "push"], ["connect"], images=images)
 
 
 def scrape(metrics: Metrics) -> dict[tuple[str, frozenset[Any]], float]:
@@ -65,6 +68,10 @@ def test_the_names_are_those_that_the_documentation_promises(metrics):
         "sockwarden_audit_lost_total",
         "sockwarden_engine_up",
         "sockwarden_identities_total",
+        "sockwarden_image_references",
+        "sockwarden_registry_requests_total",
+        "sockwarden_registry_seconds_total",
+        "sockwarden_registry_cache_hits_total",
     } == names - guard
 
 

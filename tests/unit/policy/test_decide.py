@@ -29,7 +29,6 @@ from sockwarden.policy.decide import (
     decide_operation,
     deny_image,
     shown_image,
-    shown_reference,
 )
 from sockwarden.policy.document import parse_policy
 
@@ -55,7 +54,7 @@ def generation(*, enabled: bool = True, enforce_host: bool = False, mode: Mode =
 
 
 def test_a_container_of_an_allowed_image_uses_the_socket() -> None:
-    assert decide_client(generation(), CONTAINER, YES) == Verdict(allowed=True, rule=Rule.IMAGE_LIST)
+    assert decide_client(generation(), CONTAINER, YES) == Verdict(allowed=True, rule=Rule.IMAGE_LIST, image=YES)
 
 
 def test_a_container_of_another_image_is_refused_in_the_documented_words() -> None:
@@ -131,16 +130,50 @@ def test_the_remedy_is_shorter_without_a_reason() -> None:
     assert deny_image("docker:cli", ImageAnswer(allowed=False)).remedy.endswith(".images")
 
 
+ID = "sha256:" + "a" * 64
+IMAGES = "dockerSocketMount.imageList.images"
+
+
 @pytest.mark.parametrize(
-    ("text", "name", "reference"),
+    ("text", "answer", "remedy"),
     [
-        ("docker:cli", "docker.io/library/docker", "docker.io/library/docker:cli"),
-        ("127.0.0.1:5000/a/b:1", "127.0.0.1:5000/a/b", "127.0.0.1:5000/a/b:1"),
-        ("NOT a reference", "NOT a reference", "NOT a reference"),
+        ("app", ImageAnswer(allowed=False, digest=ID), f'add "docker.io/library/app:latest" to {IMAGES}'),
+        (
+            "app:1",
+            ImageAnswer(allowed=False, digest=ID, local=True),
+            f'add "{ID}" to sockwarden.localImages, or push the image and add "docker.io/library/app:1" to {IMAGES}',
+        ),
+        (
+            "a" * 12,
+            ImageAnswer(allowed=False, digest=ID),
+            f'add "{ID}" to sockwarden.localImages, or a name that its registry has for it to {IMAGES}',
+        ),
+        (
+            "a:1",
+            ImageAnswer(allowed=False, digest=ID, entry="docker.io/library/a:*"),
+            'pull "docker.io/library/a:1" again: "docker.io/library/a:*" covers its name, and not its content',
+        ),
     ],
 )
-def test_an_image_is_shown_by_its_canonical_name(text: str, name: str, reference: str) -> None:
-    assert (shown_image(text), shown_reference(text)) == (name, reference)
+def test_the_remedy_is_what_would_help(text: str, answer: ImageAnswer, remedy: str) -> None:
+    assert deny_image(text, answer).remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "image_id", "name"),
+    [
+        ("docker:cli", "", "docker.io/library/docker"),
+        ("127.0.0.1:5000/a/b:1", "", "127.0.0.1:5000/a/b"),
+        ("docker@" + ID, "", "docker.io/library/docker"),
+        ("NOT a reference", "", "NOT a reference"),
+        (ID, "", ID),
+        ("a" * 64, "", ID),
+        ("a" * 12, ID, ID),
+        ("a" * 12, "", "docker.io/library/" + "a" * 12),
+    ],
+)
+def test_an_image_is_shown_by_its_canonical_name_or_its_id(text: str, image_id: str, name: str) -> None:
+    assert shown_image(text, image_id) == name
 
 
 def test_only_a_client_in_a_known_container_has_one() -> None:

@@ -10,6 +10,7 @@ from sockwarden.dockerapi.reference import parse_entry
 from sockwarden.errors import DocumentError
 from sockwarden.policy.document import (
     DESKTOP_KEYS,
+    MAX_GLOBS,
     MAX_NOTICES,
     CommandList,
     ImageEntry,
@@ -124,8 +125,7 @@ def test_every_form_of_an_image_entry_is_read(text):
     ("text", "reason"),
     [
         ("", "it is empty"),
-        ("testcontainers/*:*", 'a * may only stand for the whole tag ("name:*") or be the whole entry'),
-        ("docker:cli:*", "it has a tag or a digest before the :*"),
+        ("docker:cli:*", "it has a tag before the :*"),
         ("Docker", "the repository name must be lower case"),
         ("a" * 64, "64 hexadecimal digits are an image id, not a name"),
     ],
@@ -140,6 +140,85 @@ def test_an_image_that_stands_twice_counts_once():
     document = images("docker:cli", "docker:cli")
     assert len(document.images) == 1
     assert notices_of(document) == ['"docker:cli" is in the list already']
+
+
+def test_two_spellings_of_one_image_count_once():
+    document = images("docker:cli", "docker.io/library/docker:cli")
+    assert [entry.text for entry in document.images] == ["docker:cli"]
+    assert notices_of(document) == ['"docker.io/library/docker:cli" is in the list already, as "docker:cli"']
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "remedy"),
+    [
+        (
+            "*/*:*",
+            "anybody can get a name on docker.io that the first * stands for",
+            'write out the first part of the name, as testcontainers/*:*, or "*" for every image',
+        ),
+        (
+            "a/**:*",
+            "** has no meaning here: a * never crosses a slash",
+            "write one * for each part of the name, as a/*/*:*",
+        ),
+        (
+            "*:*",
+            "it would mean only the official images of Docker Hub",
+            'write "*" for every image, or "docker.io/library/*:*" for Docker\'s official images',
+        ),
+        (
+            DIGEST,
+            "a digest needs the name of its repository: name@digest",
+            "write name@digest; an image that no registry has belongs into sockwarden.localImages",
+        ),
+    ],
+)
+def test_a_glob_that_is_useless_or_dangerous_is_refused_with_what_to_write(text, reason, remedy):
+    assert faults_of(images, text) == [(f'"{text}" is not an image: {reason}', remedy)]
+
+
+def test_a_glob_below_a_name_needs_no_notice():
+    assert notices_of(images("testcontainers/*:*", "r.example/ci/*:1.*", "docker:2*")) == []
+
+
+def test_a_glob_over_a_whole_registry_is_named():
+    assert notices_of(images("r.example/*:*")) == [
+        '"r.example/*:*" allows what anybody may push to r.example, whoever chose the name'
+    ]
+
+
+def test_more_globs_than_can_be_compared_are_a_fault():
+    many = [f"r.example/a{number}/*:*" for number in range(MAX_GLOBS + 2)]
+    assert faults_of(images, *many) == [
+        (
+            "more than 256 entries with a * within a name or tag",
+            "write fewer entries, with the * for more of the name",
+        )
+    ]
+
+
+def test_every_tag_of_a_repository_is_no_glob_that_counts():
+    assert len(images(*(f"r.example/a{number}:*" for number in range(MAX_GLOBS + 1))).images) == MAX_GLOBS + 1
+
+
+def test_ids_of_local_images_are_read():
+    ids = ["sha256:" + digit * 64 for digit in "12"]
+    assert policy({"sockwarden": {"localImages": ids}}).local_images == tuple(ids)
+
+
+def test_an_id_that_stands_twice_counts_once():
+    document = policy({"sockwarden": {"localImages": [DIGEST, DIGEST]}, "enhancedContainerIsolation": {"value": True}})
+    assert (document.local_images, notices_of(document)) == ((DIGEST,), [f'"{DIGEST}" is in the list already'])
+
+
+@pytest.mark.parametrize("text", ["", "docker", "a" * 64, "a" * 12, "sha256:" + "a" * 63, "sha256:" + "A" * 64])
+def test_what_is_not_a_whole_id_is_refused_with_where_to_find_it(text):
+    assert faults_of(policy, {"sockwarden": {"localImages": [text]}}) == [
+        (
+            f'"{text}" in sockwarden.localImages is not the whole id of an image',
+            "write sha256: and 64 digits, as 'docker image inspect --format {{.Id}} NAME' shows them",
+        )
+    ]
 
 
 def test_an_image_beside_everything_is_named_as_without_effect():
@@ -211,7 +290,8 @@ MOUNT = f"{ECI}.dockerSocketMount"
         ({"configurationFileVersion": [2]}, "configurationFileVersion must be 2, not an array", "write 2"),
         ({"$schema": 1}, "$schema must be a string, not a number", "put it into double quotes"),
         ({"sockwarden": 1}, "sockwarden must be an object, not a number", "write its keys and values"),
-        ({"sockwarden": {"x": 1}}, 'unknown key "x" in sockwarden', "remove it"),
+        ({"sockwarden": {"x": 1}}, 'unknown key "x" in sockwarden', "use one of: localImages"),
+        ({"sockwarden": {"localImage": []}}, 'unknown key "localImage" in sockwarden', 'did you mean "localImages"?'),
         (
             {"enhancedcontainerisolation": {}},
             'unknown key "enhancedcontainerisolation"',

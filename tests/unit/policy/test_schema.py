@@ -22,10 +22,18 @@ def mount(value: object) -> object:
 ACCEPTED = [
     {},
     {"configurationFileVersion": 2, "$schema": "urn:x", "sockwarden": {}},
+    {"sockwarden": {"localImages": ["sha256:" + "0" * 64]}},
     {ECI: {}},
     {ECI: {"locked": True, "value": False, "dockerSocketMount": {}}},
     mount({"imageList": {}, "commandList": {}}),
-    mount({"imageList": {"images": ["*", "docker:cli", "a/b:*"], "allowDerivedImages": True}}),
+    mount(
+        {
+            "imageList": {
+                "images": ["*", "docker:cli", "a/b:*", "a/*:*", "r.example/*/b:1.*"],
+                "allowDerivedImages": True,
+            }
+        }
+    ),
     mount({"imageList": {"images": ["a"] * MAX_ITEMS}}),
     mount({"commandList": {"type": "allow", "commands": ["ps", "container*", "image rm", "compose"]}}),
     {"linuxVM": {"x": 1}, "anything": None},
@@ -40,6 +48,11 @@ REFUSED = [
     {"$schema": 1},
     {"sockwarden": []},
     {"sockwarden": {"x": 1}},
+    {"sockwarden": {"localImages": "sha256:" + "0" * 64}},
+    {"sockwarden": {"localImages": ["0" * 64]}},
+    {"sockwarden": {"localImages": ["sha256:" + "0" * 63]}},
+    {"sockwarden": {"localImages": ["sha256:" + "0" * 64 + "\n"]}},
+    {"sockwarden": {"localImages": ["sha256:" + "0" * 64] * (MAX_ITEMS + 1)}},
     {"imageAccessManagement": {}},
     {"registryAccessManagement": None},
     {ECI: None},
