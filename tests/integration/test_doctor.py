@@ -63,6 +63,12 @@ def lonely(tmp_path: Path, engine: ThrowAwayEngine) -> Path:
     return tmp_path / "c.toml"
 
 
+@pytest.fixture
+def gateway(gateway_factory: Callable[..., Gateway]) -> Gateway:
+    """An agent with a kernel guard; the shared one has none."""
+    return gateway_factory(guard={"mode": "tracepoint", "pin_dir": ""})
+
+
 def test_a_container_with_host_power_is_named_and_another_is_not(lonely: Path, run: Callable[..., str]) -> None:
     run("plain")
     run("powerful", "--pid", "host")

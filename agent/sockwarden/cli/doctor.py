@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 from sockwarden.errors import ExitCode, PermissionNeededError
-from sockwarden.service.sources import read_config
+from sockwarden.service.sources import read_config_if_any
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
         raise PermissionNeededError(
             "doctor must be root: it looks for who holds a connection, and asks the engine and the agent"
         )
-    config = read_config(arguments.config)
+    config = read_config_if_any(arguments.config)
     diagnosis = diagnose(asyncio.run(examine(config, try_rungs=arguments.try_rungs)))
     if arguments.json:
         screen.json(as_json(diagnosis))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockwarden.errors import EngineError, ExitCode, PermissionNeededError, SockwardenError
 from sockwarden.service.control import ask_agent
-from sockwarden.service.sources import read_config
+from sockwarden.service.sources import read_config_if_any
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace, screen: Screen) -> int:
     """List what is pinned, or remove it."""
     if os.geteuid() != 0:
         raise PermissionNeededError("only root sees what is pinned in bpffs")
-    config = read_config(arguments.config)
+    config = read_config_if_any(arguments.config)
     return _status(config, arguments, screen) if arguments.action == "status" else _unload(config, arguments, screen)
 
 

@@ -137,7 +137,7 @@ def _preempt(root: Path) -> Answer:
     return Answer(
         "preempt",
         ok=False,
-        reason=f"{said}: a tracing program that runs already on a processor is skipped there, so {which} can pass",
+        reason=f"{said}: a tracing program that runs already on a processor is skipped there, so {which} may pass",
         remedy="boot with preempt=voluntary, or with bpf in lsm=, where auto prefers the rung lsm",
         told=model != "unknown",
     )

@@ -1,6 +1,6 @@
 """Reads the operator's files. What they mean is policy.document's and config's business.
 
-Never: a default in place of a file that cannot be read.
+Never: a default in place of a file that is there and cannot be read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from sockwarden.config import Config, parse_config
+from sockwarden.config import DEFAULT_FILE, Config, parse_config
 from sockwarden.errors import DocumentError, Fault
 from sockwarden.images.lock import MAX_LOCK_BYTES, check_policy, parse_lock
 from sockwarden.policy.document import parse_policy
@@ -29,6 +29,17 @@ def read_config(path: str) -> Config:
         DocumentError: the file cannot be read, or holds faults.
     """
     return parse_config(read_document(path, "--config FILE names the configuration"), path)
+
+
+def read_config_if_any(path: str) -> Config:
+    """Read ``sockwarden.toml``, or return the defaults where nobody has written the default file yet, or any more.
+
+    Raises:
+        DocumentError: the file cannot be read, or holds faults.
+    """
+    if path == DEFAULT_FILE and not os.path.lexists(path):
+        return parse_config(b"", path)
+    return read_config(path)
 
 
 def read_policy(path: str) -> PolicyDocument:

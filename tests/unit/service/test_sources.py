@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sockwarden.config import parse_config
 from sockwarden.errors import DocumentError
-from sockwarden.service.sources import MAX_FILE_BYTES, read_config, read_document, read_policy
+from sockwarden.service import sources
+from sockwarden.service.sources import MAX_FILE_BYTES, read_config, read_config_if_any, read_document, read_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,3 +58,16 @@ def test_a_file_that_is_too_large_is_a_fault(read, tmp_path: Path) -> None:
     os.truncate(tmp_path / "f", MAX_FILE_BYTES + 1)
     with pytest.raises(DocumentError):
         read(str(tmp_path / "f"))
+
+
+def test_where_nobody_has_configured_anything_the_defaults_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = str(tmp_path / "sockwarden.toml")
+    monkeypatch.setattr(sources, "DEFAULT_FILE", nowhere)
+    assert read_config_if_any(nowhere) == parse_config(b"", nowhere)
+
+
+def test_a_configuration_that_somebody_names_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError):
+        read_config_if_any(str(tmp_path / "other.toml"))
