@@ -165,7 +165,7 @@ class ImageAnswer:
     ``entry`` is the list entry that matched, in canonical form, and ``digest`` the content hash by which it did;
     ``parent`` is the id of the allowed image that it was built on, where that decided. Of a refused image ``reason``
     says why no entry matched, ``digest`` is its id, ``entry`` the one that covers a name that it bears, and ``local``
-    whether the engine knows of no registry that has it.
+    whether nothing that the engine says tells of a registry that has it.
     """
 
     allowed: bool

@@ -125,7 +125,7 @@ class AnswerIndex:
         while number := slots[at]:
             if number != _REMOVED:
                 answer = answers[number - _FIRST_NUMBER]
-                if answer is not None and answer.holds(digest) and not _is_one_of(answer, found):
+                if answer is not None and answer.holds(digest) and not (found and _is_one_of(answer, found)):
                     found.append(answer)
             at = (at + 1) & mask
         return found

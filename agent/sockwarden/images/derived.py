@@ -25,6 +25,11 @@ def is_local_only(image: LocalImage) -> bool:
     return not image.repo_digests
 
 
+def may_be_local(image: LocalImage) -> bool:
+    """Is there no sign that a registry has it? Only for words: a digest of the id itself is no sign either way."""
+    return all(digest.endswith(f"@{image.id}") for digest in image.repo_digests)
+
+
 def chain_of(layers: Iterable[str]) -> bytes:
     """Return 32 bytes that stand for a chain of layers, b"" for none (as ChainID in the OCI image specification)."""
     chain = b""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sockwarden.errors import EngineError, RegistryError
 from sockwarden.images.ancestry import Ancestry
 from sockwarden.images.answers import DIGEST_BYTES
-from sockwarden.images.derived import is_local_only
+from sockwarden.images.derived import is_local_only, may_be_local
 from sockwarden.images.followed import Followed
 from sockwarden.images.hints import hints_of, repository_of
 from sockwarden.images.holdings import Question
@@ -242,7 +242,9 @@ class ImageList:
         listed = self._patterns.repositories if hints.digests else ()
         others = (repository for repository in listed if repository not in hints.repositories)
         for repository in islice(chain(named, others), MAX_ON_DEMAND):
-            references = (*hints.digests, *(text for at, text in hints.references if at == repository))
+            # A glob fits any number of made-up names: each costs its own references, and not all others too.
+            elsewhere = hints.digests if repository in listed else ()
+            references = (*(text for at, text in hints.references if at == repository), *elsewhere)
             yield Question(repository, digests, tuple(dict.fromkeys(references)))
 
     def _open_questions(self, image: LocalImage, hints: Hints) -> list[Question]:
@@ -303,7 +305,7 @@ class ImageList:
     # -- refusals and status
 
     def _refused(self, image: LocalImage, reason: str, entry: str = "") -> ImageAnswer:
-        return ImageAnswer(allowed=False, entry=entry, reason=reason, digest=image.id, local=is_local_only(image))
+        return ImageAnswer(allowed=False, entry=entry, reason=reason, digest=image.id, local=may_be_local(image))
 
     def _covering(self, hints: Hints) -> str:
         """Return the first entry that covers a name of the image, "" for none."""

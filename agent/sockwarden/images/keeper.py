@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sockwarden.images.resolver import Remembered
-from sockwarden.images.store import Kept, Snapshot, StoreError
+from sockwarden.images.store import Kept, Snapshot, StoreError, answers_in, held_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,20 +57,16 @@ class Keeper:
     def recall(self) -> None:
         """Give what the file holds to the resolver and the holdings; a file that cannot be believed is logged."""
         try:
-            snapshot = self._store.load()
+            body = self._store.read()
         except StoreError as error:
             self.fault = str(error)
             _log.warning("%s", error)
             return
-        if snapshot is None:
+        if body is None:
             return
         now, wall = self._resolver.clock(), self._wall()
-        remembered = {}
-        while snapshot.answers:  # taken over one by one: the memory of both would never be given back
-            target, kept = snapshot.answers.popitem()
-            remembered[target] = _remembered(kept, now, wall)
-        self._resolver.remember(remembered)
-        for repository, raw in snapshot.held.items():
+        self._resolver.remember(lambda: ((target, _remembered(kept, now, wall)) for target, kept in answers_in(body)))
+        for repository, raw in held_in(body):
             self._holdings.adopt(repository, raw)
 
     def start(self) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sockwarden.dockerapi.reference import InvalidReference, parse_entry
 from sockwarden.errors import DocumentError, Fault
-from sockwarden.images.answers import pack
-from sockwarden.images.endpoints import Repository
+from sockwarden.images.hints import repository_of
 from sockwarden.images.resolver import MAX_MANIFESTS, Parts, Target
 from sockwarden.model import DIGEST
 
@@ -50,7 +49,7 @@ class Lock:
     def answers(self) -> dict[Target, bytes]:
         """Return the packed digests of each target, as ``Resolver.lock`` takes them."""
         return {
-            target: pack(parts.root, parts.members)
+            target: parts.answer
             for text, parts in self.entries.items()
             if (target := target_of(parse_entry(text))) is not None
         }
@@ -61,7 +60,7 @@ def target_of(pattern: ImagePattern) -> Target | None:
     if pattern.is_everything or not pattern.is_single:
         return None
     reference = pattern.reference
-    return Target(Repository(reference.domain, reference.path), reference.digest or reference.tag or "")
+    return Target(repository_of(reference), reference.digest or reference.tag or "")
 
 
 def render_lock(lock: Lock) -> str:

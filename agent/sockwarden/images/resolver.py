@@ -114,6 +114,11 @@ class Parts:
         """Every digest that an engine may call this image by."""
         return frozenset(unpack(self.raw))
 
+    @property
+    def answer(self) -> bytes:
+        """All of it with the root first, as an answer is packed."""
+        return pack(self.root, self.members) if self.at else self.raw
+
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -189,35 +194,37 @@ class Resolver:
         self._index = AnswerIndex()
         self._records: dict[Target, Record] = {}
         self._unresolved: set[Target] = set()
-        self._remembered: Mapping[Target, Remembered] = {}
+        self._recall: Callable[[], Iterable[tuple[Target, Remembered]]] = tuple
 
     async def close(self) -> None:
         """End what is under way, then close the client."""
         await self._flights.close()
         await self.client.close()
 
-    def remember(self, answers: Mapping[Target, Remembered]) -> None:
-        """Take what an earlier run knew. It is used for the targets that are added until ``retain`` is called."""
-        self._remembered = answers
+    def remember(self, recall: Callable[[], Iterable[tuple[Target, Remembered]]]) -> None:
+        """Let ``recall`` tell what an earlier run knew, when ``retain`` is called next.
+
+        It tells one after the other, so that what nobody names any more takes no memory.
+        """
+        self._recall = recall
 
     def add(self, targets: Iterable[Target]) -> None:
-        """Keep answers of these targets from now on; those that are new begin with what is remembered, if anything."""
+        """Keep answers of these targets from now on; those that are new begin unresolved."""
         for target in targets:
-            if target in self._records:
-                continue
-            record = self._records[target] = Record(target)
-            remembered = self._remembered.get(target)
-            if remembered is None:
+            if target not in self._records:
+                self._records[target] = Record(target)
                 self._unresolved.add(target)
-            else:
-                self._take(record, remembered, Source.CACHE)
 
     def retain(self, targets: Iterable[Target]) -> None:
         """Forget every target but these: no policy in force names the others any more."""
+        for target, remembered in self._recall():
+            if target in self._unresolved:
+                self._take(self._records[target], remembered, Source.CACHE)
+                self._resolved(target)
+        self._recall = tuple
         for target in self._records.keys() - set(targets):
             self._settle(self._records.pop(target), None, ())
             self._resolved(target)
-        self._remembered = {}
         self.on_change(True)
 
     def forget(self, target: Target) -> None:
@@ -228,9 +235,9 @@ class Resolver:
             self._resolved(target)
 
     @property
-    def remembered(self) -> AbstractSet[Target]:
+    def remembered(self) -> Iterator[Target]:
         """Every target that an earlier run had an answer of, until ``retain`` is called."""
-        return self._remembered.keys()
+        return (target for target, _ in self._recall())
 
     def lock(self, answers: Mapping[Target, bytes], where: str) -> None:
         """Let these packed digests be the only answers: from now on no registry is asked.

@@ -10,6 +10,7 @@ written in hexadecimal.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import io
 import json
@@ -100,10 +101,20 @@ class AnswerStore:
         Raises:
             StoreError: the file is damaged, foreign, or of other settings.
         """
+        body = self.read()
+        return None if body is None else Snapshot(dict(answers_in(body)), dict(held_in(body)))
+
+    def read(self) -> bytes | None:
+        """Return the lines of the file, every one of which can be believed; None if there is no file yet.
+
+        Raises:
+            StoreError: the file is damaged, foreign, or of other settings.
+        """
         try:
             self._check_directory()
             body = _verified(read_own(self.path, MAX_STORE_BYTES))
-            return self._read(body)
+            self._check_head(body)
+            collections.deque(_entries(body), maxlen=0)  # all of it is read once before any of it counts
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -113,6 +124,7 @@ class AnswerStore:
                 f"{self.path} cannot be believed ({error}): {_IGNORED}",
                 remedy="nothing is to be done: it is written anew. If it happens again, look at the disk and its owner",
             ) from error
+        return body
 
     def save(self, snapshot: Snapshot) -> int:
         """Replace the file, and return how many lines did not fit. A power cut leaves the old file or the new one.
@@ -172,29 +184,41 @@ class AnswerStore:
         for repository, raw in snapshot.held.items():
             yield _line({"held": [repository.domain, repository.path], "digests": raw.hex()})
 
-    def _read(self, body: bytes) -> Snapshot:
-        lines = io.BytesIO(body)  # one line at a time: ten thousand at once would fill the memory for good
-        head = json.loads(next(lines, b"null"))
+    def _check_head(self, body: bytes) -> None:
+        head = json.loads(body.partition(b"\n")[0] or b"null")
         if not isinstance(head, dict) or head.get("sockwarden") != "answers":
             raise ValueError("it is no file of answers")
         if head.get("version") != VERSION:
             raise ValueError(f"it is of version {head.get('version')!r}, and this sockwarden reads {VERSION}")
         if head.get("settings") != self._settings:
             raise ValueError("it was written under other settings of mirrors or plain HTTP")
-        snapshot = Snapshot()
-        for text in lines:
-            line = json.loads(text)
-            if not isinstance(line, dict):
-                raise ValueError("a line is no object")  # noqa: TRY004 - a fault of the file, not of a caller
-            if "target" in line:
-                domain, path, reference = _texts(line["target"], 3)
-                snapshot.answers[_target(domain, path, reference)] = Kept(
-                    _raw(line.get("digests")), _time(line.get("answered_at")), tuple(_earlier(line.get("earlier", [])))
-                )
-            else:
-                domain, path = _texts(line.get("held"), 2)
-                snapshot.held[_repository(domain, path)] = _raw(line.get("digests"))
-        return snapshot
+
+
+def answers_in(body: bytes) -> Iterator[tuple[Target, Kept]]:
+    """Yield the answers of what ``AnswerStore.read`` returned."""
+    return ((key, value) for key, value in _entries(body) if isinstance(key, Target) and isinstance(value, Kept))
+
+
+def held_in(body: bytes) -> Iterator[tuple[Repository, bytes]]:
+    """Yield the packed digests that were found in repositories, from what ``AnswerStore.read`` returned."""
+    return ((key, value) for key, value in _entries(body) if isinstance(key, Repository) and isinstance(value, bytes))
+
+
+def _entries(body: bytes) -> Iterator[tuple[Target | Repository, Kept | bytes]]:
+    """Read one line at a time: ten thousand at once would take memory that the interpreter never gives back."""
+    lines = io.BytesIO(body)
+    next(lines)
+    for text in lines:
+        line = json.loads(text)
+        if not isinstance(line, dict):
+            raise ValueError("a line is no object")  # noqa: TRY004 - a fault of the file, not of a caller
+        if "target" in line:
+            domain, path, reference = _texts(line["target"], 3)
+            raw, earlier = _raw(line.get("digests")), tuple(_earlier(line.get("earlier", [])))
+            yield _target(domain, path, reference), Kept(raw, _time(line.get("answered_at")), earlier)
+        else:
+            domain, path = _texts(line.get("held"), 2)
+            yield _repository(domain, path), _raw(line.get("digests"))
 
 
 def _fingerprint(settings: RegistrySettings) -> str:

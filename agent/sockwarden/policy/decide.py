@@ -122,7 +122,7 @@ def _to_allow(shown: str, answer: ImageAnswer) -> str:
     if DIGEST.fullmatch(shown):
         return f'add "{shown}" to {_LOCAL_IMAGES}, or a name that its registry has for it to {_IMAGES}'
     if answer.local:
-        return f'add "{answer.digest}" to {_LOCAL_IMAGES}, or push the image and add "{shown}" to {_IMAGES}'
+        return f'add "{answer.digest}" to {_LOCAL_IMAGES}, or, where a registry has it, "{shown}" to {_IMAGES}'
     return f'add "{shown}" to {_IMAGES}'
 
 

@@ -73,6 +73,7 @@ class Generations:
         lock = read_lock(policy.lock, document, policy.file) if policy.lock else None
         generation = self._generation(document)
         images = self._image_list(document)
+        notices, document = document.notices, generation.document  # its entries give their memory to the answers
         if lock is not None:
             self._resolver.lock(lock.answers(), policy.lock)
         self.locked_at = "" if lock is None else lock.created
@@ -84,7 +85,7 @@ class Generations:
         self._publish(generation, images)
         if before is not None:
             await before.close()
-        for notice in document.notices:
+        for notice in notices:
             _log.warning("%s", notice)
         for note in generation.commands.notes:
             _log.warning("%s: %s", self._config.policy.file, note)

@@ -55,6 +55,12 @@ def test_many_forged_repositories_cost_few_requests(bench, world):
     assert sum(request.method == "HEAD" for request in world.seen) == 16
 
 
+def test_forged_digests_of_many_repositories_are_each_asked_for_once(bench, world):
+    names = [f"{REG}/ci/app{number}@sha256:{number:064x}" for number in range(200)]
+    bench.judge([f"{REG}/ci/*:*"], judged(local(EVIL, *names)))
+    assert sum(request.method == "HEAD" for request in world.seen) == 16
+
+
 def test_what_a_repository_was_found_to_hold_needs_no_name_later(bench, world):
     digest, config = world.image(REG, "ci/app", "1", "app")
 

@@ -32,6 +32,7 @@ class Host:
             keeper = Keeper(self.store, resolver, holdings, wall=lambda: self.wall)
             keeper.recall()
             resolver.add(targets)
+            resolver.retain(targets)
             keeper.start()
             try:
                 return await scenario(resolver, holdings, keeper)

@@ -1,5 +1,6 @@
 """Images that no registry has, listed by their id."""
 
+import pytest
 from tests.unit.images.locals import EVIL, REG, judged, local
 
 from sockwarden.model import ImageAnswer
@@ -26,6 +27,15 @@ def test_no_name_makes_another_image_a_listed_one(bench):
     evil = local(EVIL, "mine:1", f"{REG}/mine@{CONFIG}", f"{CONFIG[7:]}:latest")
     (answer,) = bench.judge([], judged(evil), local_ids=[CONFIG])
     assert (answer.allowed, answer.reason) == (False, f"no entry of the image list holds its content {EVIL}")
+
+
+@pytest.mark.parametrize(
+    ("names", "answer"),
+    [((), True), (("mine:1",), True), ((f"{REG}/mine@{EVIL}",), True), ((f"{REG}/mine@{INDEX}",), False)],
+)
+def test_a_refused_image_is_local_unless_the_engine_knows_a_repository(bench, names, answer):
+    # The containerd store makes a repository digest of the id for every name: that is no sign of a registry.
+    assert bench.judge([], judged(local(EVIL, *names)))[0].local is answer
 
 
 def test_status_names_every_id(bench):

@@ -5,7 +5,7 @@ import pytest
 
 from sockwarden.dockerapi.reference import parse_entry
 from sockwarden.errors import DocumentError
-from sockwarden.images.answers import pack, unpack
+from sockwarden.images.answers import unpack
 from sockwarden.images.endpoints import Repository
 from sockwarden.images.lock import LAZY, Lock, check_policy, parse_lock, render_lock, target_of
 from sockwarden.images.resolver import Parts, Target
@@ -38,8 +38,16 @@ def test_answers_are_those_of_the_references_that_entries_stand_for():
     docker = Target(Repository("docker.io", "library/docker"), "cli")
     pinned = Target(Repository("reg.example", "app"), MANIFEST)
     answers = LOCK.answers()
-    assert answers == {docker: pack(INDEX, PARTS.members), pinned: pack(MANIFEST, SINGLE.members)}
-    assert unpack(answers[docker])[0] == INDEX
+    assert {target: unpack(raw) for target, raw in answers.items()} == {
+        docker: [INDEX, MANIFEST, CONFIG],
+        pinned: [MANIFEST, CONFIG],
+    }
+
+
+def test_an_index_that_lies_in_another_one_does_not_hide_which_one_is_meant():
+    parts = Parts.of(MANIFEST, {INDEX, MANIFEST}, (), {CONFIG})
+    assert (parts.root, unpack(parts.answer)[0]) == (MANIFEST, MANIFEST)
+    assert parts.indexes == {INDEX, MANIFEST}
 
 
 @pytest.mark.parametrize("text", ["*", "name:*", "reg.example/name:*"])

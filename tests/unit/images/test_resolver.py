@@ -134,7 +134,7 @@ def test_a_platform_that_cannot_be_verified_spoils_the_whole(bench, world):
 
 def test_a_root_that_is_gone_is_an_error(bench):
     async def scenario(resolver):
-        with pytest.raises(RegistryError, match="has no app"):
+        with pytest.raises(RegistryError, match=r"has no reg\.example/app"):
             await resolver.closure(APP, "sha256:" + "0" * 64)
 
     run(bench, scenario)

@@ -141,7 +141,7 @@ IMAGES = "dockerSocketMount.imageList.images"
         (
             "app:1",
             ImageAnswer(allowed=False, digest=ID, local=True),
-            f'add "{ID}" to sockwarden.localImages, or push the image and add "docker.io/library/app:1" to {IMAGES}',
+            f'add "{ID}" to sockwarden.localImages, or, where a registry has it, "docker.io/library/app:1" to {IMAGES}',
         ),
         (
             "a" * 12,
