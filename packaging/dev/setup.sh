@@ -24,6 +24,7 @@ command iptables         iptables
 command git              git
 command make             make
 command curl             curl
+command openssl          openssl
 command clang            clang
 command llvm-strip       llvm
 command clang-format     clang-format
