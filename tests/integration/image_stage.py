@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from sockwarden.demo import expected, image
+from sockwarden.dockerapi.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 BASE: Final = "identity-base:1"
-REFUSED: Final = "docker socket mount denied"
-MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+REFUSAL: Final = "docker socket mount denied"
 
 
 def sha(data: bytes) -> str:
@@ -144,12 +144,25 @@ class Scene:
             layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
             manifest = {
                 "schemaVersion": 2,
-                "mediaType": MANIFEST,
+                "mediaType": DOCKER_MANIFEST,
                 "config": put("application/vnd.docker.container.image.v1+json", parts.config),
                 "layers": [put(layer, gzip.compress(each, 1, mtime=0)) for each in parts.layers],
             }
             body = json.dumps(manifest).encode()
-            client.put(f"/manifests/{tag}", content=body, headers={"content-type": MANIFEST}).raise_for_status()
+            client.put(f"/manifests/{tag}", content=body, headers={"content-type": DOCKER_MANIFEST}).raise_for_status()
+
+    def put_index(self, tag: str) -> str:
+        """Put an index with good as its one platform into good's repository; returns the index' digest."""
+        base = f"http://{self.stage.registry}/v2/{self.name}/good/manifests"
+        with httpx.Client(trust_env=False) as client:
+            found = client.get(f"{base}/{self.good_digest}", headers={"accept": f"{DOCKER_MANIFEST}, {OCI_MANIFEST}"})
+            media = found.raise_for_status().headers["content-type"]
+            platform = {"os": "linux", "architecture": "amd64"}
+            one = {"mediaType": media, "size": len(found.content), "digest": self.good_digest, "platform": platform}
+            kind = OCI_INDEX if media == OCI_MANIFEST else DOCKER_LIST
+            body = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [one]}).encode()
+            client.put(f"{base}/{tag}", content=body, headers={"content-type": kind}).raise_for_status()
+        return sha(body)
 
     # -- looking
 
@@ -182,7 +195,7 @@ class Scene:
         if done.returncode == 0:
             self.docker.right("rm", done.stdout.strip())
             return "allowed"
-        if REFUSED in done.stderr:
+        if REFUSAL in done.stderr:
             return "refused"
         assert "No such image" in done.stderr, done.stderr
         return "absent"

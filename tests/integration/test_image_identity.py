@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from tests.integration import other_engine
 from tests.integration.conftest import Docker, Gateway
-from tests.integration.image_stage import Scene, Stage, sha
+from tests.integration.image_stage import REFUSAL, Scene, Stage, sha
 
 from sockwarden.demo import expected
 from sockwarden.demo.engine import CONTAINERD_STORE, ThrowAwayEngine
@@ -355,3 +355,118 @@ def test_only_the_content_of_an_image_decides(scene: Scene, trick: Trick) -> Non
         scene.list_images(derived=derived)
         answers.append(scene.judge(reference))
     assert tuple(answers) == trick.answers(containerd=scene.stage.containerd)
+
+
+# -- entries: each returns what is listed and what a container is asked for
+
+
+def its_digest(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}@{scene.good_digest}", scene.good
+
+
+def its_digest_and_evil_in_its_place(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}@{scene.good_digest}", retag(scene)
+
+
+def any_tag(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}:*", scene.good
+
+
+def any_tag_and_evil_in_its_place(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}:*", retag(scene)
+
+
+def any_tag_and_evil_pushed_there(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}:*", push_evil_into_good_repository(scene)
+
+
+def glob_and_evil_in_its_place(scene: Scene) -> tuple[str, str]:
+    return f"{scene.stage.registry}/{scene.name}/g*:*", retag(scene)
+
+
+def digest_of_another_repository(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}@{scene.evil_digest}", scene.evil
+
+
+def index_by_tag(scene: Scene) -> tuple[str, str]:
+    scene.put_index("index")
+    scene.docker.right("rmi", "-f", scene.good_id)
+    scene.docker.right("pull", "-q", f"{scene.repository}:index")
+    return f"{scene.repository}:index", f"{scene.repository}:index"
+
+
+def index_by_digest(scene: Scene) -> tuple[str, str]:
+    _, reference = index_by_tag(scene)
+    return f"{scene.repository}@{scene.put_index('index')}", reference
+
+
+def platform_of_an_index_by_digest(scene: Scene) -> tuple[str, str]:
+    _, reference = index_by_tag(scene)
+    return f"{scene.repository}@{scene.good_digest}", reference
+
+
+def index_for_what_was_pulled_by_platform(scene: Scene) -> tuple[str, str]:
+    scene.put_index("index")
+    return f"{scene.repository}:index", scene.good
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``store``: the answer on containerd's store, where it is another one."""
+
+    sentence: str
+    play: Callable[[Scene], tuple[str, str]]
+    answer: str
+    store: str = ""
+
+
+ENTRIES: Final = (
+    Entry("a digest allows its image", its_digest, ALLOWED),
+    Entry("a digest does not allow another image under its name", its_digest_and_evil_in_its_place, REFUSED),
+    Entry("any tag allows what the repository holds", any_tag, ALLOWED),
+    Entry("any tag does not allow a name that nobody pushed", any_tag_and_evil_in_its_place, REFUSED),
+    Entry("7b any tag trusts whoever may push there", any_tag_and_evil_pushed_there, ALLOWED),
+    Entry("a glob does not allow a name that nobody pushed", glob_and_evil_in_its_place, REFUSED),
+    Entry("a digest allows nothing of another repository", digest_of_another_repository, REFUSED),
+    Entry("the tag of an index allows what was pulled by it", index_by_tag, ALLOWED),
+    Entry("the digest of an index allows what was pulled by it", index_by_digest, ALLOWED),
+    Entry("one platform is not the index that was pulled", platform_of_an_index_by_digest, ALLOWED, REFUSED),
+    Entry("an index allows its platform pulled alone", index_for_what_was_pulled_by_platform, ALLOWED),
+)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.sentence.replace(" ", "-")) for entry in ENTRIES])
+def test_an_entry_stands_for_what_its_registry_holds(scene: Scene, entry: Entry) -> None:
+    listed, reference = entry.play(scene)
+    scene.list_images(listed)
+    assert scene.judge(reference) == (entry.store if scene.stage.containerd and entry.store else entry.answer)
+
+
+# -- containers
+
+
+def test_13_a_container_is_known_by_its_image_when_that_is_removed(scene: Scene) -> None:
+    scene.list_images()
+    words = ("-d", "--pull", "never", "--network", "none", "-v", scene.mount, scene.good, "sleep", "600")
+    container = scene.stage.gateway.docker.right("run", *words).strip()
+    scene.docker.right("rmi", "-f", scene.good)
+    done = scene.stage.gateway.docker("restart", "-t", "0", container)
+    scene.docker.right("rm", "-f", container)
+    assert done.returncode == 0, done.stderr
+
+
+def test_13_a_name_given_to_a_listed_image_later_does_not_help_a_container(scene: Scene) -> None:
+    scene.list_images()
+    container = scene.docker.right("create", "--network", "none", "-v", scene.mount, scene.evil, "true").strip()
+    scene.docker.right("rmi", "-f", scene.evil)
+    scene.tag(scene.good, scene.evil)
+    done = scene.stage.gateway.docker("start", container)
+    scene.docker.right("rm", "-f", container)
+    assert REFUSAL in done.stderr
+
+
+def test_the_audit_says_which_digest_matched_which_entry(scene: Scene) -> None:
+    scene.list_images()
+    assert scene.judge(scene.good) == ALLOWED
+    (last,) = [record for record in scene.stage.gateway.audit() if record.get("rule") == "socket-mount"][-1:]
+    assert last["image"] == {"entry": scene.good, "digest": scene.good_id}
