@@ -59,12 +59,15 @@ def tar(files: Iterable[tuple[str, bytes]]) -> bytes:
 class Stage:
     """One engine with one registry and a sockwarden in front."""
 
-    def __init__(self, engine: Any, registry: Any, docker: Any, gateway: Any, *, containerd: bool = False) -> None:
+    def __init__(
+        self, engine: Any, registry: Any, docker: Any, gateway: Any, *, containerd: bool = False, prefix: str = "i"
+    ) -> None:
         self.engine = engine
         self.registry = registry.address
         self.docker = docker
         self.gateway = gateway
         self.containerd = containerd
+        self._prefix = prefix  # of repositories: no two stages on one engine may share one
         self._scenes = 0
         docker.more["DOCKER_BUILDKIT"] = "0"  # the classic builder keeps the layers of FROM and needs no other image
 
@@ -76,7 +79,7 @@ class Stage:
 
     def scene(self) -> Scene:
         self._scenes += 1
-        return Scene(self, f"i{self._scenes}")
+        return Scene(self, f"{self._prefix}{self._scenes}")
 
 
 class Scene:
