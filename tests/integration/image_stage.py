@@ -71,9 +71,9 @@ class Stage:
         self._scenes = 0
         docker.more["DOCKER_BUILDKIT"] = "0"  # the classic builder keeps the layers of FROM and needs no other image
 
-    def set_up(self, workshop: Path) -> None:
+    def set_up(self, workshop: Path, *, clients: bool = False) -> None:
         tree = workshop / "identity.tar"
-        image.busybox_tree(tree, marker="base")
+        image.busybox_tree(tree, marker="base", clients=clients)
         image.import_image(self.engine, tree, BASE)
         tree.unlink()
 

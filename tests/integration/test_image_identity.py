@@ -470,3 +470,17 @@ def test_the_audit_says_which_digest_matched_which_entry(scene: Scene) -> None:
     assert scene.judge(scene.good) == ALLOWED
     (last,) = [record for record in scene.stage.gateway.audit() if record.get("rule") == "socket-mount"][-1:]
     assert last["image"] == {"entry": scene.good, "digest": scene.good_id}
+
+
+def test_the_metrics_tell_how_questions_to_its_registry_ended(scene: Scene, eventually: Callable[..., bool]) -> None:
+    gateway = scene.stage.gateway
+    before = gateway.metrics()
+    scene.list_images(scene.good, f"{scene.repository}@{scene.evil_digest}")
+    assert scene.judge(scene.good) == ALLOWED
+
+    def grown() -> bool:
+        now = gateway.metrics()
+        ends = [f'sockwarden_registry_requests_total{{outcome="{word}"}}' for word in ("answered", "not-found")]
+        return all(now[end] > before[end] for end in ends)
+
+    eventually(grown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +12,12 @@ from tests.integration.conftest import Docker, Gateway
 from tests.integration.image_stage import REFUSAL, Stage
 
 from sockwarden.demo import expected
+from sockwarden.demo.engine import ThrowAwayEngine
 from sockwarden.demo.registry import ThrowAwayRegistry
 from sockwarden.demo.warden import ThrowAwayWarden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.docker
 
@@ -116,6 +118,57 @@ def test_a_container_that_came_up_by_itself_is_judged_when_it_connects(
 def _logs_with(direct: Docker, container: str, count: int) -> str:
     said: str = direct.right("logs", container)
     return said if said.count("message") >= count else ""
+
+
+def test_a_container_that_comes_up_with_the_engine_is_judged_when_it_connects(
+    registry: Any, eventually: Callable[..., Any]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="sw-up-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        engine = ThrowAwayEngine(folder, mirror=registry.url)
+        listen = folder / "w" / "docker.sock"
+        warden = ThrowAwayWarden(folder / "w", engine_socket=engine.socket, listen=listen, takeover="none")
+        warden.configure(expected.policy())
+        try:
+            engine.start()
+            warden.start()
+            gateway = Gateway(warden, Docker(listen, folder / "home"))
+            stage = Stage(engine, registry, Docker(engine.socket, folder / "direct"), gateway, prefix="up")
+            stage.set_up(folder, clients=True)
+            scene = stage.scene()
+            scene.list_images()
+            ask = "curl -sS --unix-socket /run/w/docker.sock http://d/containers/json?limit=1; echo ' EN''D'; sleep 600"
+            # The folder and not the socket: the engine would make a folder where no socket is.
+            words = (
+                "-d",
+                "--restart",
+                "always",
+                "--stop-signal",
+                "KILL",
+                "--network",
+                "none",
+                "-v",
+                f"{listen.parent}:/run/w",
+            )
+            made = [
+                stage.docker.right("run", *words, each, "sh", "-c", ask).strip() for each in (scene.good, scene.evil)
+            ]
+            for container in made:
+                eventually(lambda each=container: stage.docker.right("logs", each).count(" END") == 1)
+            engine.restart()
+            good, evil = (
+                eventually(lambda each=container: _answers(stage.docker, each, 2), seconds=60) for container in made
+            )
+        finally:
+            warden.stop()
+            engine.stop()
+    assert (good.count(REFUSAL), good.count('"Image"')) == (0, 2)
+    assert (evil.count(REFUSAL), evil.count('"Image"')) == (2, 0)
+
+
+def _answers(docker: Docker, container: str, count: int) -> str:
+    said: str = docker.right("logs", container)
+    return said if said.count(" END") >= count else ""
 
 
 # -- 18: the registry is down
