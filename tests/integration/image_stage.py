@@ -104,9 +104,10 @@ class Scene:
         return f"{self.name}-{name}:1"
 
     def build(self, reference: str, dockerfile: str, *, file: str = "file") -> str:
+        """Build an image and return ``reference``, or its id where that is ""."""
         context = tar((("Dockerfile", dockerfile.encode()), ("file", file.encode())))
-        self.docker.right("build", "-q", "-t", reference, "-", stdin=context)
-        return reference
+        made: str = self.docker.right("build", "-q", *(("-t", reference) if reference else ()), "-", stdin=context)
+        return reference or made.strip()
 
     def keep_good(self) -> str:
         """Give good a second name, for tricks that take its own."""
@@ -156,16 +157,24 @@ class Scene:
 
     def put_index(self, tag: str) -> str:
         """Put an index with good as its one platform into good's repository; returns the index' digest."""
-        base = f"http://{self.stage.registry}/v2/{self.name}/good/manifests"
+        manifest = self.manifest(self.good_digest)
+        media = json.loads(manifest)["mediaType"]
+        platform = {"os": "linux", "architecture": "amd64"}
+        one = {"mediaType": media, "size": len(manifest), "digest": self.good_digest, "platform": platform}
+        kind = OCI_INDEX if media == OCI_MANIFEST else DOCKER_LIST
+        body = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [one]}).encode()
         with httpx.Client(trust_env=False) as client:
-            found = client.get(f"{base}/{self.good_digest}", headers={"accept": f"{DOCKER_MANIFEST}, {OCI_MANIFEST}"})
-            media = found.raise_for_status().headers["content-type"]
-            platform = {"os": "linux", "architecture": "amd64"}
-            one = {"mediaType": media, "size": len(found.content), "digest": self.good_digest, "platform": platform}
-            kind = OCI_INDEX if media == OCI_MANIFEST else DOCKER_LIST
-            body = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [one]}).encode()
-            client.put(f"{base}/{tag}", content=body, headers={"content-type": kind}).raise_for_status()
+            client.put(self._manifest_at(tag), content=body, headers={"content-type": kind}).raise_for_status()
         return sha(body)
+
+    def manifest(self, digest: str) -> bytes:
+        """Return a manifest of good's repository."""
+        accept = {"accept": f"{DOCKER_MANIFEST}, {OCI_MANIFEST}"}
+        with httpx.Client(trust_env=False) as client:
+            return client.get(self._manifest_at(digest), headers=accept).raise_for_status().content
+
+    def _manifest_at(self, reference: str) -> str:
+        return f"http://{self.stage.registry}/v2/{self.name}/good/manifests/{reference}"
 
     # -- looking
 
@@ -180,11 +189,13 @@ class Scene:
 
     # -- judging
 
-    def list_images(self, *entries: str, derived: bool = False) -> None:
-        """Put a policy in force that lists good's tag, or ``entries``."""
+    def list_images(self, *entries: str, derived: bool = False, local: str = "") -> None:
+        """Put a policy in force that lists good's tag, or ``entries``, and the id of a ``local`` image."""
         policy = expected.policy()
         mount = policy["enhancedContainerIsolation"]["dockerSocketMount"]
         mount["imageList"] = {"images": list(entries or (self.good,)), "allowDerivedImages": derived}
+        if local:
+            policy["sockwarden"] = {"localImages": [local]}
         self.stage.gateway.reload(policy)
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from tests.integration import other_engine
 from tests.integration.conftest import Docker, Gateway
-from tests.integration.image_stage import REFUSAL, Scene, Stage, sha
+from tests.integration.image_stage import BASE, REFUSAL, Scene, Stage, sha
 
 from sockwarden.demo import expected
 from sockwarden.demo.engine import CONTAINERD_STORE, ThrowAwayEngine
@@ -130,6 +130,14 @@ def load_config_under_the_name_of_another(scene: Scene) -> str:
     return scene.own("forged")
 
 
+def load_a_listed_manifest_as_config(scene: Scene) -> str:
+    parts = scene.parts(scene.evil)
+    parts.config = scene.manifest(scene.good_digest)
+    assert sha(parts.config) == scene.good_digest  # as a config it would give a graph driver's image a listed id
+    scene.load(parts.tar(scene.own("confused")))
+    return scene.own("confused")
+
+
 def import_under_good_name(scene: Scene) -> str:
     container = scene.docker.right("create", "--network", "none", scene.evil, "true").strip()
     rootfs = scene.stage.engine.docker("export", container).stdout
@@ -188,6 +196,10 @@ def rebuild(scene: Scene) -> str:
 
 def derive(scene: Scene) -> str:
     return scene.build(scene.own("derived"), f"FROM {scene.good}\nCOPY file /file\n")
+
+
+def derive_without_a_name(scene: Scene) -> str:
+    return scene.build("", f"FROM {scene.good}\nCOPY file /file\n", file=scene.good)
 
 
 def derive_metadata_only(scene: Scene) -> str:
@@ -316,6 +328,7 @@ TRICKS: Final = (
         "2b another layer under the listed config", load_good_config_with_evil_layer_without_good, ABSENT, "", NOWHERE
     ),
     Trick("2c the file name of a config does not help", load_config_under_the_name_of_another, REFUSED),
+    Trick("2c a listed manifest is no config", load_a_listed_manifest_as_config, ABSENT, "", NOWHERE),
     Trick("3 an imported file tree under the listed name is refused", import_under_good_name, REFUSED),
     Trick("4 a commit is a derived image, whatever its name", commit_under_good_name, REFUSED, ALLOWED, NOWHERE),
     Trick("5 a commit of another command on the same layers is refused", commit_with_another_command, REFUSED),
@@ -325,6 +338,7 @@ TRICKS: Final = (
     Trick("8 the listed image compressed otherwise is allowed by its config", recompress, ALLOWED, "", NOWHERE),
     Trick("9 an image rebuilt with the same files is refused", rebuild, REFUSED),
     Trick("10 a derived image is allowed where the policy says so", derive, REFUSED, ALLOWED, NOWHERE),
+    Trick("10 a derived image without a name is one on every store", derive_without_a_name, REFUSED, ALLOWED),
     Trick("10b a child with the same layers and another config is refused", derive_metadata_only, REFUSED),
     Trick("10c stacked layers are a derived image", stack_layers_by_load, REFUSED, ALLOWED, NOWHERE),
     Trick("11 a file copied from the listed image does not help", copy_from_good, REFUSED),
@@ -463,6 +477,14 @@ def test_13_a_name_given_to_a_listed_image_later_does_not_help_a_container(scene
     done = scene.stage.gateway.docker("start", container)
     scene.docker.right("rm", "-f", container)
     assert REFUSAL in done.stderr
+
+
+def test_a_local_image_is_allowed_by_its_id_and_not_by_its_name(scene: Scene) -> None:
+    local = scene.build(scene.own("local"), f"FROM {BASE}\nCOPY file /local\n", file=scene.name)
+    scene.list_images(local=scene.id_of(local))
+    answers = [scene.judge(scene.id_of(local)), scene.judge(local)]
+    scene.tag(scene.evil, local)
+    assert [*answers, scene.judge(local)] == [ALLOWED, ALLOWED, REFUSED]
 
 
 def test_the_audit_says_which_digest_matched_which_entry(scene: Scene) -> None:
