@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from sockwarden.demo import expected, image
+from sockwarden.dockerapi.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 BASE: Final = "identity-base:1"
-REFUSED: Final = "docker socket mount denied"
-MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+REFUSAL: Final = "docker socket mount denied"
 
 
 def sha(data: bytes) -> str:
@@ -59,24 +59,27 @@ def tar(files: Iterable[tuple[str, bytes]]) -> bytes:
 class Stage:
     """One engine with one registry and a sockwarden in front."""
 
-    def __init__(self, engine: Any, registry: Any, docker: Any, gateway: Any, *, containerd: bool = False) -> None:
+    def __init__(
+        self, engine: Any, registry: Any, docker: Any, gateway: Any, *, containerd: bool = False, prefix: str = "i"
+    ) -> None:
         self.engine = engine
         self.registry = registry.address
         self.docker = docker
         self.gateway = gateway
         self.containerd = containerd
+        self._prefix = prefix  # of repositories: no two stages on one engine may share one
         self._scenes = 0
         docker.more["DOCKER_BUILDKIT"] = "0"  # the classic builder keeps the layers of FROM and needs no other image
 
-    def set_up(self, workshop: Path) -> None:
+    def set_up(self, workshop: Path, *, clients: bool = False) -> None:
         tree = workshop / "identity.tar"
-        image.busybox_tree(tree, marker="base")
+        image.busybox_tree(tree, marker="base", clients=clients)
         image.import_image(self.engine, tree, BASE)
         tree.unlink()
 
     def scene(self) -> Scene:
         self._scenes += 1
-        return Scene(self, f"i{self._scenes}")
+        return Scene(self, f"{self._prefix}{self._scenes}")
 
 
 class Scene:
@@ -101,9 +104,10 @@ class Scene:
         return f"{self.name}-{name}:1"
 
     def build(self, reference: str, dockerfile: str, *, file: str = "file") -> str:
+        """Build an image and return ``reference``, or its id where that is ""."""
         context = tar((("Dockerfile", dockerfile.encode()), ("file", file.encode())))
-        self.docker.right("build", "-q", "-t", reference, "-", stdin=context)
-        return reference
+        made: str = self.docker.right("build", "-q", *(("-t", reference) if reference else ()), "-", stdin=context)
+        return reference or made.strip()
 
     def keep_good(self) -> str:
         """Give good a second name, for tricks that take its own."""
@@ -144,12 +148,33 @@ class Scene:
             layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
             manifest = {
                 "schemaVersion": 2,
-                "mediaType": MANIFEST,
+                "mediaType": DOCKER_MANIFEST,
                 "config": put("application/vnd.docker.container.image.v1+json", parts.config),
                 "layers": [put(layer, gzip.compress(each, 1, mtime=0)) for each in parts.layers],
             }
             body = json.dumps(manifest).encode()
-            client.put(f"/manifests/{tag}", content=body, headers={"content-type": MANIFEST}).raise_for_status()
+            client.put(f"/manifests/{tag}", content=body, headers={"content-type": DOCKER_MANIFEST}).raise_for_status()
+
+    def put_index(self, tag: str) -> str:
+        """Put an index with good as its one platform into good's repository; returns the index' digest."""
+        manifest = self.manifest(self.good_digest)
+        media = json.loads(manifest)["mediaType"]
+        platform = {"os": "linux", "architecture": "amd64"}
+        one = {"mediaType": media, "size": len(manifest), "digest": self.good_digest, "platform": platform}
+        kind = OCI_INDEX if media == OCI_MANIFEST else DOCKER_LIST
+        body = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [one]}).encode()
+        with httpx.Client(trust_env=False) as client:
+            client.put(self._manifest_at(tag), content=body, headers={"content-type": kind}).raise_for_status()
+        return sha(body)
+
+    def manifest(self, digest: str) -> bytes:
+        """Return a manifest of good's repository."""
+        accept = {"accept": f"{DOCKER_MANIFEST}, {OCI_MANIFEST}"}
+        with httpx.Client(trust_env=False) as client:
+            return client.get(self._manifest_at(digest), headers=accept).raise_for_status().content
+
+    def _manifest_at(self, reference: str) -> str:
+        return f"http://{self.stage.registry}/v2/{self.name}/good/manifests/{reference}"
 
     # -- looking
 
@@ -164,11 +189,13 @@ class Scene:
 
     # -- judging
 
-    def list_images(self, *entries: str, derived: bool = False) -> None:
-        """Put a policy in force that lists good's tag, or ``entries``."""
+    def list_images(self, *entries: str, derived: bool = False, local: str = "") -> None:
+        """Put a policy in force that lists good's tag, or ``entries``, and the id of a ``local`` image."""
         policy = expected.policy()
         mount = policy["enhancedContainerIsolation"]["dockerSocketMount"]
         mount["imageList"] = {"images": list(entries or (self.good,)), "allowDerivedImages": derived}
+        if local:
+            policy["sockwarden"] = {"localImages": [local]}
         self.stage.gateway.reload(policy)
 
     @property
@@ -182,7 +209,7 @@ class Scene:
         if done.returncode == 0:
             self.docker.right("rm", done.stdout.strip())
             return "allowed"
-        if REFUSED in done.stderr:
+        if REFUSAL in done.stderr:
             return "refused"
         assert "No such image" in done.stderr, done.stderr
         return "absent"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from tests.integration import other_engine
 from tests.integration.conftest import Docker, Gateway
-from tests.integration.image_stage import Scene, Stage, sha
+from tests.integration.image_stage import BASE, REFUSAL, Scene, Stage, sha
 
 from sockwarden.demo import expected
 from sockwarden.demo.engine import CONTAINERD_STORE, ThrowAwayEngine
@@ -130,6 +130,14 @@ def load_config_under_the_name_of_another(scene: Scene) -> str:
     return scene.own("forged")
 
 
+def load_a_listed_manifest_as_config(scene: Scene) -> str:
+    parts = scene.parts(scene.evil)
+    parts.config = scene.manifest(scene.good_digest)
+    assert sha(parts.config) == scene.good_digest  # as a config it would give a graph driver's image a listed id
+    scene.load(parts.tar(scene.own("confused")))
+    return scene.own("confused")
+
+
 def import_under_good_name(scene: Scene) -> str:
     container = scene.docker.right("create", "--network", "none", scene.evil, "true").strip()
     rootfs = scene.stage.engine.docker("export", container).stdout
@@ -188,6 +196,10 @@ def rebuild(scene: Scene) -> str:
 
 def derive(scene: Scene) -> str:
     return scene.build(scene.own("derived"), f"FROM {scene.good}\nCOPY file /file\n")
+
+
+def derive_without_a_name(scene: Scene) -> str:
+    return scene.build("", f"FROM {scene.good}\nCOPY file /file\n", file=scene.good)
 
 
 def derive_metadata_only(scene: Scene) -> str:
@@ -316,6 +328,7 @@ TRICKS: Final = (
         "2b another layer under the listed config", load_good_config_with_evil_layer_without_good, ABSENT, "", NOWHERE
     ),
     Trick("2c the file name of a config does not help", load_config_under_the_name_of_another, REFUSED),
+    Trick("2c a listed manifest is no config", load_a_listed_manifest_as_config, ABSENT, "", NOWHERE),
     Trick("3 an imported file tree under the listed name is refused", import_under_good_name, REFUSED),
     Trick("4 a commit is a derived image, whatever its name", commit_under_good_name, REFUSED, ALLOWED, NOWHERE),
     Trick("5 a commit of another command on the same layers is refused", commit_with_another_command, REFUSED),
@@ -325,6 +338,7 @@ TRICKS: Final = (
     Trick("8 the listed image compressed otherwise is allowed by its config", recompress, ALLOWED, "", NOWHERE),
     Trick("9 an image rebuilt with the same files is refused", rebuild, REFUSED),
     Trick("10 a derived image is allowed where the policy says so", derive, REFUSED, ALLOWED, NOWHERE),
+    Trick("10 a derived image without a name is one on every store", derive_without_a_name, REFUSED, ALLOWED),
     Trick("10b a child with the same layers and another config is refused", derive_metadata_only, REFUSED),
     Trick("10c stacked layers are a derived image", stack_layers_by_load, REFUSED, ALLOWED, NOWHERE),
     Trick("11 a file copied from the listed image does not help", copy_from_good, REFUSED),
@@ -355,3 +369,140 @@ def test_only_the_content_of_an_image_decides(scene: Scene, trick: Trick) -> Non
         scene.list_images(derived=derived)
         answers.append(scene.judge(reference))
     assert tuple(answers) == trick.answers(containerd=scene.stage.containerd)
+
+
+# -- entries: each returns what is listed and what a container is asked for
+
+
+def its_digest(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}@{scene.good_digest}", scene.good
+
+
+def its_digest_and_evil_in_its_place(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}@{scene.good_digest}", retag(scene)
+
+
+def any_tag(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}:*", scene.good
+
+
+def any_tag_and_evil_in_its_place(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}:*", retag(scene)
+
+
+def any_tag_and_evil_pushed_there(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}:*", push_evil_into_good_repository(scene)
+
+
+def glob_and_evil_in_its_place(scene: Scene) -> tuple[str, str]:
+    return f"{scene.stage.registry}/{scene.name}/g*:*", retag(scene)
+
+
+def digest_of_another_repository(scene: Scene) -> tuple[str, str]:
+    return f"{scene.repository}@{scene.evil_digest}", scene.evil
+
+
+def index_by_tag(scene: Scene) -> tuple[str, str]:
+    scene.put_index("index")
+    scene.docker.right("rmi", "-f", scene.good_id)
+    scene.docker.right("pull", "-q", f"{scene.repository}:index")
+    return f"{scene.repository}:index", f"{scene.repository}:index"
+
+
+def index_by_digest(scene: Scene) -> tuple[str, str]:
+    _, reference = index_by_tag(scene)
+    return f"{scene.repository}@{scene.put_index('index')}", reference
+
+
+def platform_of_an_index_by_digest(scene: Scene) -> tuple[str, str]:
+    _, reference = index_by_tag(scene)
+    return f"{scene.repository}@{scene.good_digest}", reference
+
+
+def index_for_what_was_pulled_by_platform(scene: Scene) -> tuple[str, str]:
+    scene.put_index("index")
+    return f"{scene.repository}:index", scene.good
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``store``: the answer on containerd's store, where it is another one."""
+
+    sentence: str
+    play: Callable[[Scene], tuple[str, str]]
+    answer: str
+    store: str = ""
+
+
+ENTRIES: Final = (
+    Entry("a digest allows its image", its_digest, ALLOWED),
+    Entry("a digest does not allow another image under its name", its_digest_and_evil_in_its_place, REFUSED),
+    Entry("any tag allows what the repository holds", any_tag, ALLOWED),
+    Entry("any tag does not allow a name that nobody pushed", any_tag_and_evil_in_its_place, REFUSED),
+    Entry("7b any tag trusts whoever may push there", any_tag_and_evil_pushed_there, ALLOWED),
+    Entry("a glob does not allow a name that nobody pushed", glob_and_evil_in_its_place, REFUSED),
+    Entry("a digest allows nothing of another repository", digest_of_another_repository, REFUSED),
+    Entry("the tag of an index allows what was pulled by it", index_by_tag, ALLOWED),
+    Entry("the digest of an index allows what was pulled by it", index_by_digest, ALLOWED),
+    Entry("one platform is not the index that was pulled", platform_of_an_index_by_digest, ALLOWED, REFUSED),
+    Entry("an index allows its platform pulled alone", index_for_what_was_pulled_by_platform, ALLOWED),
+)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.sentence.replace(" ", "-")) for entry in ENTRIES])
+def test_an_entry_stands_for_what_its_registry_holds(scene: Scene, entry: Entry) -> None:
+    listed, reference = entry.play(scene)
+    scene.list_images(listed)
+    assert scene.judge(reference) == (entry.store if scene.stage.containerd and entry.store else entry.answer)
+
+
+# -- containers
+
+
+def test_13_a_container_is_known_by_its_image_when_that_is_removed(scene: Scene) -> None:
+    scene.list_images()
+    words = ("-d", "--pull", "never", "--network", "none", "-v", scene.mount, scene.good, "sleep", "600")
+    container = scene.stage.gateway.docker.right("run", *words).strip()
+    scene.docker.right("rmi", "-f", scene.good)
+    done = scene.stage.gateway.docker("restart", "-t", "0", container)
+    scene.docker.right("rm", "-f", container)
+    assert done.returncode == 0, done.stderr
+
+
+def test_13_a_name_given_to_a_listed_image_later_does_not_help_a_container(scene: Scene) -> None:
+    scene.list_images()
+    container = scene.docker.right("create", "--network", "none", "-v", scene.mount, scene.evil, "true").strip()
+    scene.docker.right("rmi", "-f", scene.evil)
+    scene.tag(scene.good, scene.evil)
+    done = scene.stage.gateway.docker("start", container)
+    scene.docker.right("rm", "-f", container)
+    assert REFUSAL in done.stderr
+
+
+def test_a_local_image_is_allowed_by_its_id_and_not_by_its_name(scene: Scene) -> None:
+    local = scene.build(scene.own("local"), f"FROM {BASE}\nCOPY file /local\n", file=scene.name)
+    scene.list_images(local=scene.id_of(local))
+    answers = [scene.judge(scene.id_of(local)), scene.judge(local)]
+    scene.tag(scene.evil, local)
+    assert [*answers, scene.judge(local)] == [ALLOWED, ALLOWED, REFUSED]
+
+
+def test_the_audit_says_which_digest_matched_which_entry(scene: Scene) -> None:
+    scene.list_images()
+    assert scene.judge(scene.good) == ALLOWED
+    (last,) = [record for record in scene.stage.gateway.audit() if record.get("rule") == "socket-mount"][-1:]
+    assert last["image"] == {"entry": scene.good, "digest": scene.good_id}
+
+
+def test_the_metrics_tell_how_questions_to_its_registry_ended(scene: Scene, eventually: Callable[..., bool]) -> None:
+    gateway = scene.stage.gateway
+    before = gateway.metrics()
+    scene.list_images(scene.good, f"{scene.repository}@{scene.evil_digest}")
+    assert scene.judge(scene.good) == ALLOWED
+
+    def grown() -> bool:
+        now = gateway.metrics()
+        ends = [f'sockwarden_registry_requests_total{{outcome="{word}"}}' for word in ("answered", "not-found")]
+        return all(now[end] > before[end] for end in ends)
+
+    eventually(grown)

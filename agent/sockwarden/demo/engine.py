@@ -112,7 +112,7 @@ class ThrowAwayEngine:
         if len(os.fsencode(self.root / LONGEST_SOCKET)) > MAX_SOCKET_PATH_BYTES:
             raise ChildError(f"{self.root}: too long a path for unix sockets", remedy="set TMPDIR to a shorter one")
         if self._private:
-            self._made = [each for each in isolation.PRIVATE_DIRECTORIES if not each.exists()]
+            self._made += [each for each in isolation.PRIVATE_DIRECTORIES if not each.exists()]
         (self.root / "daemon.json").write_text(json.dumps({"features": dict(self._features)}), "utf-8")
         environment = clean_environment(self.root)
         environment["PATH"] = os.pathsep.join([*map(str, self._programs), environment["PATH"]])
@@ -133,6 +133,12 @@ class ThrowAwayEngine:
             command += ["--registry-mirror", self._mirror]
         self._child.start(command, environment, private=self._private)
         self._child.wait_until(lambda: engine_answers(self.socket), START_SECONDS, "answers /_ping")
+
+    def restart(self) -> None:
+        """Stop dockerd as a service manager does, with its containers, and start it again on the same data."""
+        self._child.stop()
+        self._end_leftovers()
+        self.start()
 
     def environment(self, host: Path | None = None) -> dict[str, str]:
         """Return the environment in which the docker CLI talks to this engine (or to ``host``)."""

@@ -148,11 +148,13 @@ def test_a_silent_registry_is_left_alone_for_a_moment(bench, world):
         ("0", 0.5, 2),
         ("", 59, 67),
         ("soon", 59, 67),
-        (email.utils.formatdate(time.time() + 300, usegmt=True), 200, 331),
+        ("in 300 seconds", 200, 331),
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_honoured_within_bounds(bench, world, status, header, least, most):
+    if header == "in 300 seconds":  # as a date, and as late as possible: collecting the tests may be long ago
+        header = email.utils.formatdate(time.time() + 300, usegmt=True)
     headers = {"retry-after": header} if header else {}
     world.rules.append(lambda _: httpx.Response(status, headers=headers))
 
