@@ -71,6 +71,9 @@ def daemon(engine: ScriptedEngine, workshop: Path) -> Iterator[ThrowAwayWarden]:
     assert warden.stop() == 0
 
 
+POOLED_THREADS = 1
+
+
 class AtRest:
     """The daemon's threads and descriptors: how many there are now, and when it has nothing to do."""
 
@@ -100,7 +103,8 @@ def nothing_is_left(daemon: ThrowAwayWarden, at_rest: AtRest, eventually: Callab
     with Line.to(daemon.listen, random.Random(0)) as line:
         line.send(get("length", seed=1, size=100))
         assert line.body(line.head()) == content(1, 100)
-    eventually(lambda: at_rest.threads_now() <= at_rest.threads)
+    # The loop's pool keeps the thread that wrote down what registries answered.
+    eventually(lambda: at_rest.threads_now() <= at_rest.threads + POOLED_THREADS)
     # The spare connections may all be there or not; what every test left would soon be more than those.
     eventually(lambda: at_rest.descriptors_now() <= at_rest.descriptors + SPARE_CONNECTIONS)
 
